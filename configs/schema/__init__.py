@@ -1,0 +1,62 @@
+"""Typed models of every configuration file. All defaults live here and nowhere else; no file is read here."""
+
+from configs.schema.cell import CellModel
+from configs.schema.equipment import (
+    Access,
+    DeviceClock,
+    Equipment,
+    Group,
+    ModbusOptions,
+    OpcUaOptions,
+    Protocol,
+    Tag,
+    ValueType,
+    WordOrder,
+)
+from configs.schema.line import (
+    CellTwin,
+    Device,
+    InfluxSink,
+    Line,
+    LineFile,
+    ParquetSink,
+    Sinks,
+    Simulation,
+    Spool,
+    Twin,
+    Web,
+    WebTwin,
+    WhenFull,
+)
+from configs.schema.recipe import CoatingRecipe, FormationRecipe, FormationStep, StepMode
+
+__all__ = [
+    "Access",
+    "CellModel",
+    "CellTwin",
+    "CoatingRecipe",
+    "Device",
+    "DeviceClock",
+    "Equipment",
+    "FormationRecipe",
+    "FormationStep",
+    "Group",
+    "InfluxSink",
+    "Line",
+    "LineFile",
+    "ModbusOptions",
+    "OpcUaOptions",
+    "ParquetSink",
+    "Protocol",
+    "Simulation",
+    "Sinks",
+    "Spool",
+    "StepMode",
+    "Tag",
+    "Twin",
+    "ValueType",
+    "Web",
+    "WebTwin",
+    "WhenFull",
+    "WordOrder",
+]

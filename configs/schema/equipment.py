@@ -1,0 +1,180 @@
+"""Equipment type: what one kind of machine offers over its protocol. Lines refer to it; 64 channels are one template.
+
+A *group* is a table of tags that are read together and become one stream of Frames. With `points` = 64 each tag stands
+for 64 values: Modbus finds point k at address + k * stride; OPC UA reads them from one array node.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from configs.schema.base import Name, NonNegative, Positive, Strict
+
+
+class Protocol(Enum):
+    """How the equipment speaks."""
+
+    MODBUS = "modbus"
+    OPCUA = "opcua"
+
+
+class ValueType(Enum):
+    """How a value lies in registers; for OPC UA, the type that is written."""
+
+    BOOL = "bool"
+    INT16 = "int16"
+    UINT16 = "uint16"
+    INT32 = "int32"
+    UINT32 = "uint32"
+    FLOAT32 = "float32"
+    FLOAT64 = "float64"
+
+    @property
+    def registers(self) -> int:
+        """Modbus registers that one value takes."""
+        return {"bool": 1, "int16": 1, "uint16": 1, "int32": 2, "uint32": 2, "float32": 2, "float64": 4}[self.value]
+
+
+class WordOrder(Enum):
+    """Order of the 16-bit words of a 32- or 64-bit value; bytes within a word are always big-endian (Modbus V1.1b3)."""
+
+    BIG = "big"
+    LITTLE = "little"
+
+
+class Access(Enum):
+    """READ is measured, WRITE is a set-point that can be read back, COMMAND is a word that the PLC takes and may clear."""
+
+    READ = "read"
+    WRITE = "write"
+    COMMAND = "command"
+
+
+class Tag(Strict):
+    """One quantity. The name carries the unit; value = raw * scale + offset."""
+
+    name: Name = Field(description="Column name, with unit: voltage_v, zone_temperature_c.")
+    address: int | str = Field(
+        description="Modbus: zero-based register of the first point. OPC UA: node identifier, e.g. 's=Web.Speed'."
+    )
+    type: ValueType = Field(default=ValueType.FLOAT32, description="Raw type.")
+    scale: float = Field(default=1.0, description="Units per raw count.")
+    offset: float = Field(default=0.0, description="Value at raw zero.")
+    unit: str = Field(default="", description="UCUM unit for people: V, A, Cel, m/s, kg/m2. Empty for counts and states.")
+    min: float | None = Field(default=None, description="Lowest believable (read) or permitted (write) value.")
+    max: float | None = Field(default=None, description="Highest believable (read) or permitted (write) value.")
+    access: Access = Field(default=Access.READ, description="read, write or command.")
+    text: str = Field(default="", description="One line for people.")
+
+    @model_validator(mode="after")
+    def _range(self) -> Self:
+        if self.min is not None and self.max is not None and self.min >= self.max:
+            raise ValueError(f"min {self.min:g} is not below max {self.max:g}")
+        if self.scale == 0:
+            raise ValueError("scale is 0: every raw value would read the same")
+        return self
+
+
+class DeviceClock(Strict):
+    """Tags of a group that carry the device's own UTC time for each of its points."""
+
+    seconds: Name = Field(description="Tag with whole seconds since 1970-01-01 UTC.")
+    milliseconds: Name | None = Field(default=None, description="Tag with the milliseconds within that second.")
+
+
+class Group(Strict):
+    """Tags that are read together; one stream of Frames, one table in the historian."""
+
+    name: Name = Field(description="Stream name: InfluxDB measurement and Parquet folder.")
+    text: str = ""
+    table: str = Field(
+        default="input", pattern="^(input|holding)$", description="Modbus only: which register table the tags lie in."
+    )
+    points: int = Field(default=1, ge=1, le=10_000, description="Values per tag.")
+    point_name: Name | None = Field(default=None, description="What a point is: channel, lane, zone, step.")
+    stride: int = Field(default=0, ge=0, le=65_535, description="Modbus only: registers from one point to the next.")
+    period_s: NonNegative = Field(
+        default=0.0, description="Plant seconds between reads (Modbus) or samples (OPC UA); 0: never read by itself."
+    )
+    clock: DeviceClock | None = Field(default=None, description="Where the device's own time is; else our clock stamps.")
+    tag: tuple[Tag, ...] = Field(min_length=1, description="The tags.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = [t.name for t in self.tag]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"tag '{name}' is defined twice")
+        if self.clock is not None:
+            for wanted in (self.clock.seconds, self.clock.milliseconds):
+                if wanted is not None and wanted not in names:
+                    raise ValueError(f"clock names tag '{wanted}', which the group does not have")
+        if (self.points > 1) != (self.point_name is not None):
+            raise ValueError("points > 1 and point_name go together: say what a point is")
+        return self
+
+
+class ModbusOptions(Strict):
+    """How this equipment wants to be read over Modbus."""
+
+    max_block_registers: int = Field(default=125, ge=1, le=125, description="Most registers in one read.")
+    max_gap_registers: int = Field(default=16, ge=0, le=124, description="Unused registers worth reading through.")
+    word_order: WordOrder = Field(default=WordOrder.BIG, description="Word order of multi-register values.")
+    timeout_s: Positive = Field(default=1.0, description="Wall seconds that one request may take.")
+
+
+class OpcUaOptions(Strict):
+    """How this equipment wants to be read over OPC UA."""
+
+    namespace: str = Field(description="Namespace URI of all node identifiers; its index is looked up at each connect.")
+    publishing_interval_s: Positive = Field(default=0.1, description="Wall seconds between notification batches.")
+    queue_outage_s: Positive = Field(default=30.0, description="Wall seconds of samples that the server shall queue.")
+    max_items_per_call: int = Field(default=50, ge=1, le=1000, description="Monitored items or nodes in one request.")
+    timeout_s: Positive = Field(default=4.0, description="Wall seconds that one request may take.")
+
+
+class Equipment(Strict):
+    """One equipment type, the contents of a file under configs/equipment."""
+
+    name: Name
+    title: str = Field(description="What people call it.")
+    protocol: Protocol
+    modbus: ModbusOptions | None = None
+    opcua: OpcUaOptions | None = None
+    group: tuple[Group, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.protocol is Protocol.OPCUA and self.opcua is None:
+            raise ValueError("protocol is opcua: the table [opcua] with a namespace is missing")
+        seen: dict[str, str] = {}
+        for group in self.group:
+            for tag in group.tag:
+                if tag.name in seen:
+                    raise ValueError(f"tag '{tag.name}' is in group '{seen[tag.name]}' and in group '{group.name}'")
+                seen[tag.name] = group.name
+                self._check_address(group, tag)
+        return self
+
+    def _check_address(self, group: Group, tag: Tag) -> None:
+        if self.protocol is Protocol.MODBUS:
+            if not isinstance(tag.address, int):
+                raise ValueError(f"tag '{tag.name}': a Modbus address is a register number, not '{tag.address}'")
+            if group.points > 1 and group.stride < tag.type.registers:
+                raise ValueError(f"group '{group.name}': stride {group.stride} is shorter than tag '{tag.name}'")
+            last = tag.address + (group.points - 1) * group.stride + tag.type.registers - 1
+            if tag.address < 0 or last > 65_535:
+                raise ValueError(f"tag '{tag.name}': registers {tag.address} to {last} leave the range 0 to 65535")
+        elif not isinstance(tag.address, str):
+            raise ValueError(f"tag '{tag.name}': an OPC UA address is a node identifier such as 's=Web.Speed'")
+
+    def find(self, tag_name: str) -> tuple[Group, Tag] | None:
+        """The group and tag of that name, or None. Tag names are unique within an equipment type."""
+        for group in self.group:
+            for tag in group.tag:
+                if tag.name == tag_name:
+                    return group, tag
+        return None

@@ -1,0 +1,101 @@
+"""Fixtures for every suite: a test that leaves a thread, a child process, an open port or an asyncio task behind fails."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def _children() -> set[int]:
+    """Process ids of our direct children, from /proc (Linux)."""
+    me = os.getpid()
+    found = set()
+    for task in Path(f"/proc/{me}/task").glob("*/children"):
+        try:
+            found.update(int(pid) for pid in task.read_text().split())
+        except OSError:
+            continue
+    return found
+
+
+def _listening() -> set[str]:
+    """Local addresses of our listening TCP sockets, from /proc/self (Linux)."""
+    inodes = set()
+    for link in Path("/proc/self/fd").iterdir():
+        try:
+            target = os.readlink(link)
+        except OSError:
+            continue
+        if target.startswith("socket:["):
+            inodes.add(target[8:-1])
+    rows = Path("/proc/self/net/tcp").read_text().splitlines()[1:]
+    fields = [row.split() for row in rows]
+    return {f[1] for f in fields if f[3] == "0A" and f[9] in inodes}
+
+
+def _threads() -> set[int]:
+    return {t.ident for t in threading.enumerate() if t.ident is not None and not t.daemon}
+
+
+def _settle(excess: Callable[[], object], seconds: float = 3.0) -> object:
+    """What is still left over after at most `seconds` of waiting for it to go."""
+    deadline = time.monotonic() + seconds
+    while (left := excess()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return left
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing_behind() -> Iterator[None]:
+    """Fails a test that leaks a thread, a child process, a listening port or a pending task."""
+    threads, children, ports = _threads(), _children(), _listening()
+    yield
+    gc.collect()
+    for what, excess in (
+        ("threads", lambda: _threads() - threads),
+        ("child processes", lambda: _children() - children),
+        ("listening ports", lambda: _listening() - ports),
+    ):
+        left = _settle(excess)
+        assert not left, f"the test left {what} behind: {left}"
+
+
+@pytest.fixture
+def no_task_leak() -> Iterator[None]:
+    """For tests with a loop of their own; `async_leaks` does the same inside pytest-asyncio's loop."""
+    yield
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """A function that gives a loopback TCP port nobody listens on just now."""
+
+    def pick() -> int:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return int(probe.getsockname()[1])
+
+    return pick
+
+
+@pytest.fixture(scope="session")
+def measured_data() -> Path:
+    """Folder of the measured data; skips where it is absent."""
+    if not DATA.is_dir():
+        pytest.skip("the measured data (../shared/data) are not on this machine")
+    return DATA
+
+
+def pending_tasks() -> list[asyncio.Task[object]]:
+    """Tasks of the running loop other than the current one."""
+    return [t for t in asyncio.all_tasks() if t is not asyncio.current_task() and not t.done()]
