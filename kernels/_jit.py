@@ -1,0 +1,67 @@
+"""The only import of Numba, and the one place where compile options are chosen. No kernel belongs in here.
+
+    from kernels._jit import kernel
+
+    @kernel
+    def mean_kernel(x: Float64Array) -> float: ...
+
+With NUMBA_DISABLE_JIT=1 the same functions run as plain Python (coverage, debugging), only slowly. Arithmetic must
+therefore mean the same both ways: test a divisor before dividing, because 1.0 / 0.0 is inf compiled and an exception
+in plain Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numba
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+OPTIONS: dict[str, object] = {
+    # Kernels run in worker threads beside the event loop; they touch arrays only, never Python objects.
+    "nogil": True,
+    # Division by zero gives inf or nan instead of raising: kernels report by status, never by exception.
+    "error_model": "numpy",
+    # Off as a whole: `nnan` and `ninf` let LLVM delete the very isnan/isfinite checks that the statuses rest on, and
+    # `reassoc` breaks sums that are compensated on purpose. A kernel that needs none of these may ask for `contract`.
+    "fastmath": False,
+    # Out-of-range indexing is undefined behaviour in compiled code: wrappers check shapes, kernels check indices.
+    "boundscheck": False,
+    # No `parallel=True`: it starts a thread pool of its own at first use. Callers that want more than one core split
+    # the channels into ranges and call the kernel once per thread (it holds no lock).
+}
+
+
+def _compile(function: _F, **options: object) -> _F:
+    """`function` compiled at its first call, cached on disk so that the second start is quick."""
+    try:
+        compiled: _F = numba.njit(cache=True, **options)(function)
+    except RuntimeError:
+        # Neither the package folder nor the user's cache folder is writable (a read-only container without HOME);
+        # compiling at every start is slow but right. NUMBA_CACHE_DIR cures it.
+        compiled = numba.njit(**options)(function)
+    return compiled
+
+
+def kernel(function: _F) -> _F:
+    """Compiles one kernel with the house options.
+
+    The disk cache looks at the file that defines the function and not at the files of the functions it calls, so a
+    kernel calls helpers of its own file only; a change in another file would leave a stale machine code behind.
+    """
+    return _compile(function, **OPTIONS)
+
+
+def contracted_kernel(function: _F) -> _F:
+    """`kernel` with fused multiply-add allowed: quicker in long chains of products, still exact about NaN and inf.
+
+    The last bits then depend on the CPU; use it for estimators, not for simulators that promise the same bits twice.
+    """
+    return _compile(function, **{**OPTIONS, "fastmath": {"contract"}})
+
+
+def jit_enabled() -> bool:
+    """False when kernels run as plain Python (NUMBA_DISABLE_JIT=1)."""
+    return not numba.config.DISABLE_JIT
