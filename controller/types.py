@@ -81,14 +81,17 @@ class Command:
     writes: tuple[Write, ...]
     reason: str
     deadline_s: float = 5.0  # wall seconds until the read-back must agree
-    read_back: bool = True  # False for edge-triggered tags (command words, heartbeat) that the PLC clears itself
+    expect: tuple[Write, ...] = ()
+    """What the read-back must show in place of the written values: for command words that the PLC answers elsewhere.
+
+    The first entry is the acknowledgement; once it agrees, the others must agree too, else the device has refused.
+    """
 
 
 class CommandOutcome(Enum):
     """How a Command ended."""
 
-    CONFIRMED = "confirmed"  # written and read back equal
-    SENT = "sent"  # written and acknowledged by the device; read-back not meaningful
+    CONFIRMED = "confirmed"  # written, and the read-back agrees
     REFUSED_BY_US = "refused_by_us"  # limit, unknown tag, not writable: nothing was sent
     REFUSED_BY_DEVICE = "refused_by_device"
     NOT_CONFIRMED = "not_confirmed"  # written, but the read-back differs or came too late

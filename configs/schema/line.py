@@ -22,16 +22,27 @@ class Device(Strict):
     """One machine of the line."""
 
     id: Name = Field(description="Short name of this machine, unique on the line.")
-    equipment: str = Field(description="Equipment type: a name under configs/equipment or a path beside the line file.")
+    equipment: str = Field(
+        description="Equipment type: a name under configs/equipment or a path beside the line file."
+    )
     endpoint: str = Field(
         pattern=r"^(modbus|opc)\.tcp://[^/\s:]+:\d+(/\S*)?$",
         description="modbus.tcp://host:port/unit or opc.tcp://host:port/path.",
     )
-    recipe: str | None = Field(default=None, description="Recipe to run: a name under configs/recipes or a path.")
-    lot: str = Field(default="", max_length=64, description="Lot on the machine; a tag on its points in InfluxDB.")
+    recipe: str | None = Field(
+        default=None, description="Recipe to run: a name under configs/recipes or a path."
+    )
+    lot: str = Field(
+        default="", max_length=64, description="Lot on the machine; a tag on its points in InfluxDB."
+    )
     retry_min_s: Positive = Field(default=0.5, description="Wall seconds to the first reconnection attempt.")
     retry_max_s: Positive = Field(default=30.0, description="Longest wall seconds between attempts.")
-    stale_after_s: Positive = Field(default=10.0, description="Wall seconds without data after which the device is stale.")
+    heartbeat_timeout_s: Positive = Field(
+        default=60.0, description="Wall seconds without us after which the equipment goes to a safe hold."
+    )
+    stale_after_s: Positive = Field(
+        default=10.0, description="Wall seconds without data after which the device is stale."
+    )
 
 
 class CellTwin(Strict):
@@ -39,7 +50,9 @@ class CellTwin(Strict):
 
     device: Name
     cell: str = Field(description="Cell model: a name under configs/cells or a path beside the line file.")
-    publish_period_s: NonNegative = Field(default=0.0, description="Plant seconds between results; 0: with every Frame.")
+    publish_period_s: NonNegative = Field(
+        default=0.0, description="Plant seconds between results; 0: with every Frame."
+    )
 
 
 class WebTwin(Strict):
@@ -74,7 +87,9 @@ class ParquetSink(Strict):
 
     enabled: bool = True
     rows_per_file: int = Field(default=50_000, ge=1, description="A file is closed at this many rows ...")
-    seconds_per_file: Positive = Field(default=5.0, description="... or when its oldest row has waited so many wall seconds.")
+    seconds_per_file: Positive = Field(
+        default=5.0, description="... or when its oldest row has waited so many wall seconds."
+    )
 
 
 class InfluxSink(Strict):
@@ -84,7 +99,9 @@ class InfluxSink(Strict):
     org: str = Field(default="", description="Organisation (2.x); ignored by 1.8.")
     bucket: str = Field(description="Bucket (2.x) or database/retention-policy (1.8).")
     token_env: str | None = Field(default=None, description="Environment variable that holds the token ...")
-    token_file: str | None = Field(default=None, description="... or file that holds it, relative to the line file.")
+    token_file: str | None = Field(
+        default=None, description="... or file that holds it, relative to the line file."
+    )
     max_lines_per_write: int = Field(default=5_000, ge=1, description="Lines in one request.")
     timeout_s: Positive = Field(default=10.0, description="Wall seconds that one request may take.")
 
@@ -114,7 +131,9 @@ class Simulation(Strict):
     """What `simulate` and `demo` start instead of real equipment. Present: the line is a simulated one."""
 
     speed: float = Field(default=1.0, ge=0.1, le=2000, description="Plant seconds per wall second.")
-    start: datetime | None = Field(default=None, description="Plant time at start, with UTC offset; unset: chosen to end about now.")
+    start: datetime | None = Field(
+        default=None, description="Plant time at start, with UTC offset; unset: chosen to end about now."
+    )
     duration_s: Positive = Field(default=86_400.0, description="Plant seconds that a demo lasts.")
     seed: int = Field(default=1, ge=0, description="Seed of every random draw.")
     machines: dict[Name, dict[str, int | float | str | bool]] = Field(
@@ -140,7 +159,9 @@ class LineFile(Strict):
         for name in ids:
             if ids.count(name) > 1:
                 raise ValueError(f"device id '{name}' is used twice")
-        wanted = [("twin.cells", c.device) for c in self.twin.cells] + [("twin.web", w.device) for w in self.twin.web]
+        wanted = [("twin.cells", c.device) for c in self.twin.cells] + [
+            ("twin.web", w.device) for w in self.twin.web
+        ]
         wanted += [("simulation.machines", m) for m in (self.simulation.machines if self.simulation else ())]
         for where, name in wanted:
             if name not in ids:

@@ -1,0 +1,1 @@
+"""Keeps every device connected and read, each by a task of its own, so that one that is away disturbs no other."""

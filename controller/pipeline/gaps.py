@@ -1,0 +1,87 @@
+"""Finds holes in a device's data and says so as data. Pure: stamps in, gap records out; no clock, no I/O.
+
+A polled stream is gap-free when consecutive stamps lie within GAP_PERIODS periods. A subscribed stream may be silent for
+as long as nothing changes, so silence alone is no gap there: only a silence across a lost connection, or across a
+restart of ourselves, is one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from controller.types import Frame, FrameKind, Quality, TimeSource
+
+GAP_PERIODS = 3.5
+"""A skipped poll or two is jitter of a busy box and visible in the stamps; more than that is a hole worth a record."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRule:
+    """What a stream's regular distance between stamps is, and whether silence alone counts."""
+
+    period_s: float
+    polled: bool
+
+
+class GapDetector:
+    """Last stamp of every stream of one line; survives a restart through `checkpoint` and `restore`."""
+
+    def __init__(self, rules: Mapping[tuple[str, str], StreamRule]) -> None:
+        self._rules = rules
+        self._last_ns: dict[tuple[str, str], int] = {}
+        self._broken: dict[tuple[str, str], str] = {}
+
+    def broken(self, device: str, reason: str) -> None:
+        """The connection of `device` was interrupted: the next Frame of each of its streams may follow a gap."""
+        for key in self._last_ns:
+            if key[0] == device:
+                self._broken.setdefault(key, reason)
+
+    def observe(self, frame: Frame) -> Frame | None:
+        """Take a Frame into account; returns a gap record when data are missing before it."""
+        key = (frame.device, frame.stream)
+        rule = self._rules.get(key)
+        if rule is None or frame.rows == 0:
+            return None
+        first, newest = int(frame.time_ns.min()), int(frame.time_ns.max())
+        last = self._last_ns.get(key)
+        self._last_ns[key] = newest if last is None else max(last, newest)
+        reason = self._broken.pop(key, None)
+        if last is None or (reason is None and not rule.polled):
+            return None
+        silence_s = (first - last) / 1e9
+        if silence_s <= GAP_PERIODS * rule.period_s:
+            return None
+        return _record(frame, last, silence_s, reason or "device did not keep its period, or polls were late")
+
+    def checkpoint(self) -> bytes:
+        """Last stamps, for the durable state of the run folder."""
+        return json.dumps([[device, stream, ns] for (device, stream), ns in self._last_ns.items()]).encode()
+
+    def restore(self, saved: bytes, reason: str) -> None:
+        """Continue from an earlier process's stamps; what lies between is a gap with this `reason`."""
+        for device, stream, ns in json.loads(saved):
+            self._last_ns[(device, stream)] = ns
+            self._broken[(device, stream)] = reason
+
+
+def _record(frame: Frame, from_ns: int, silence_s: float, reason: str) -> Frame:
+    return Frame(
+        device=frame.device,
+        stream="gap",
+        kind=FrameKind.RECORD,
+        time_ns=np.array([from_ns], dtype=np.int64),
+        point=np.zeros(1, dtype=np.int32),
+        point_name="",
+        columns={"duration_s": np.array([silence_s])},
+        quality=np.array([Quality.BAD], dtype=np.uint8),
+        code=np.zeros(1, dtype=np.uint32),
+        time_source=TimeSource.DEVICE,
+        text={"reason": (reason,)},
+        # A label, not a text: two streams of one device may break off at the same stamp and must stay two points.
+        labels={**frame.labels, "of_stream": frame.stream},
+    )
