@@ -1,3 +1,3 @@
-"""Gateway, drivers, pipeline, control, historian and web page of celltwin. `app` is the only place that builds objects."""
+"""Gateway, drivers, pipeline, control, historian and web page of celltwin; `app` alone builds the objects."""
 
 __version__ = "0.1.0"

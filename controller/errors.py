@@ -1,14 +1,14 @@
 """Every error that celltwin raises on purpose, drawn at the top. Each class says who must act; `hint` says what to do.
 
-    CelltwinError
-    |- BadInputError        the person who wrote the file or the command line; exit code 2, never retried
-    |- PeerError            the equipment or server at the other end; the supervisor retries with back-off
-    |  |- DeviceLostError       the connection is gone or silent past its deadline
-    |  |- DeviceRefusedError    the device answered, and the answer is no (Modbus exception, OPC UA bad status)
-    |  '- ProtocolError         the bytes make no sense for this protocol
-    |- CommandError         a command to equipment was not carried out; recorded, never silent
-    |- StorageError         the run folder: full, read-only, damaged
-    '- RunError             a run failed for a reason that none of the above names; exit code 1
+CelltwinError
+|- BadInputError        the person who wrote the file or the command line; exit code 2, never retried
+|- PeerError            the equipment or server at the other end; the supervisor retries with back-off
+|  |- DeviceLostError       the connection is gone or silent past its deadline
+|  |- DeviceRefusedError    the device answered, and the answer is no (Modbus exception, OPC UA bad status)
+|  '- ProtocolError         the bytes make no sense for this protocol
+|- CommandError         a command to equipment was not carried out; recorded, never silent
+|- StorageError         the run folder: full, read-only, damaged
+'- RunError             a run failed for a reason that none of the above names; exit code 1
 """
 
 

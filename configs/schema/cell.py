@@ -17,12 +17,8 @@ class CellModel(Strict):
     title: str
     source: str = Field(description="Where the numbers come from.")
     capacity_ah: Positive = Field(description="Usable capacity after formation, between the voltage limits.")
-    capacity_sd_ah: Positive = Field(
-        description="Cell-to-cell standard deviation of it that the twin assumes."
-    )
-    first_cycle_efficiency: float = Field(
-        gt=0.5, le=1.0, description="Discharge over charge of the first full cycle."
-    )
+    capacity_sd_ah: Positive = Field(description="Cell-to-cell standard deviation of it that the twin assumes.")
+    first_cycle_efficiency: float = Field(gt=0.5, le=1.0, description="Discharge over charge of the first full cycle.")
     voltage_min_v: Positive
     voltage_max_v: Positive
     r0_ohm: Positive = Field(description="Ohmic resistance at 25 C.")
@@ -33,16 +29,12 @@ class CellModel(Strict):
     tau2_s: Positive = Field(description="Time constant of the slow RC pair.")
     activation_energy_j_mol: NonNegative = Field(description="Arrhenius energy of all three resistances.")
     ocv_soc: tuple[float, ...] = Field(min_length=3, description="State of charge grid, uniform from 0 to 1.")
-    ocv_v: tuple[float, ...] = Field(
-        min_length=3, description="Open-circuit voltage on that grid, 25 C, increasing."
-    )
+    ocv_v: tuple[float, ...] = Field(min_length=3, description="Open-circuit voltage on that grid, 25 C, increasing.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.voltage_min_v >= self.voltage_max_v:
-            raise ValueError(
-                f"voltage_min_v {self.voltage_min_v:g} is not below voltage_max_v {self.voltage_max_v:g}"
-            )
+            raise ValueError(f"voltage_min_v {self.voltage_min_v:g} is not below voltage_max_v {self.voltage_max_v:g}")
         n = len(self.ocv_soc)
         if len(self.ocv_v) != n:
             raise ValueError(f"ocv_soc has {n} values and ocv_v has {len(self.ocv_v)}")

@@ -35,9 +35,7 @@ class ValueType(Enum):
     @property
     def registers(self) -> int:
         """Modbus registers that one value takes."""
-        return {"bool": 1, "int16": 1, "uint16": 1, "int32": 2, "uint32": 2, "float32": 2, "float64": 4}[
-            self.value
-        ]
+        return {"bool": 1, "int16": 1, "uint16": 1, "int32": 2, "uint32": 2, "float32": 2, "float64": 4}[self.value]
 
 
 class WordOrder(Enum):
@@ -48,7 +46,7 @@ class WordOrder(Enum):
 
 
 class Access(Enum):
-    """READ is measured, WRITE is a set-point that can be read back, COMMAND is a word that the PLC takes and may clear."""
+    """READ is measured, WRITE a set-point that can be read back, COMMAND a word that the PLC takes and may clear."""
 
     READ = "read"
     WRITE = "write"
@@ -68,12 +66,8 @@ class Tag(Strict):
     unit: str = Field(
         default="", description="UCUM unit for people: V, A, Cel, m/s, kg/m2. Empty for counts and states."
     )
-    min: float | None = Field(
-        default=None, description="Lowest believable (read) or permitted (write) value."
-    )
-    max: float | None = Field(
-        default=None, description="Highest believable (read) or permitted (write) value."
-    )
+    min: float | None = Field(default=None, description="Lowest believable (read) or permitted (write) value.")
+    max: float | None = Field(default=None, description="Highest believable (read) or permitted (write) value.")
     access: Access = Field(default=Access.READ, description="read, write or command.")
     text: str = Field(default="", description="One line for people.")
 
@@ -90,9 +84,7 @@ class DeviceClock(Strict):
     """Tags of a group that carry the device's own UTC time for each of its points."""
 
     seconds: Name = Field(description="Tag with whole seconds since 1970-01-01 UTC.")
-    milliseconds: Name | None = Field(
-        default=None, description="Tag with the milliseconds within that second."
-    )
+    milliseconds: Name | None = Field(default=None, description="Tag with the milliseconds within that second.")
 
 
 class Group(Strict):
@@ -107,9 +99,7 @@ class Group(Strict):
     )
     points: int = Field(default=1, ge=1, le=10_000, description="Values per tag.")
     point_name: Name | None = Field(default=None, description="What a point is: channel, lane, zone, step.")
-    stride: int = Field(
-        default=0, ge=0, le=65_535, description="Modbus only: registers from one point to the next."
-    )
+    stride: int = Field(default=0, ge=0, le=65_535, description="Modbus only: registers from one point to the next.")
     period_s: NonNegative = Field(
         default=0.0,
         description="Plant seconds between reads (Modbus) or samples (OPC UA); 0: never read by itself.",
@@ -138,9 +128,7 @@ class ModbusOptions(Strict):
     """How this equipment wants to be read over Modbus."""
 
     max_block_registers: int = Field(default=125, ge=1, le=125, description="Most registers in one read.")
-    max_gap_registers: int = Field(
-        default=16, ge=0, le=124, description="Unused registers worth reading through."
-    )
+    max_gap_registers: int = Field(default=16, ge=0, le=124, description="Unused registers worth reading through.")
     word_order: WordOrder = Field(default=WordOrder.BIG, description="Word order of multi-register values.")
     timeout_s: Positive = Field(default=1.0, description="Wall seconds that one request may take.")
 
@@ -148,18 +136,10 @@ class ModbusOptions(Strict):
 class OpcUaOptions(Strict):
     """How this equipment wants to be read over OPC UA."""
 
-    namespace: str = Field(
-        description="Namespace URI of all node identifiers; its index is looked up at each connect."
-    )
-    publishing_interval_s: Positive = Field(
-        default=0.1, description="Wall seconds between notification batches."
-    )
-    queue_outage_s: Positive = Field(
-        default=30.0, description="Wall seconds of samples that the server shall queue."
-    )
-    max_items_per_call: int = Field(
-        default=50, ge=1, le=1000, description="Monitored items or nodes in one request."
-    )
+    namespace: str = Field(description="Namespace URI of all node identifiers; its index is looked up at each connect.")
+    publishing_interval_s: Positive = Field(default=0.1, description="Wall seconds between notification batches.")
+    queue_outage_s: Positive = Field(default=30.0, description="Wall seconds of samples that the server shall queue.")
+    max_items_per_call: int = Field(default=50, ge=1, le=1000, description="Monitored items or nodes in one request.")
     timeout_s: Positive = Field(default=4.0, description="Wall seconds that one request may take.")
 
 
@@ -170,25 +150,17 @@ class MachineControl(Strict):
     """
 
     command: Name = Field(description="Tag of the command word.")
-    sequence: Name = Field(
-        description="Tag of the sequence number; a change makes the equipment take the command."
-    )
+    sequence: Name = Field(description="Tag of the sequence number; a change makes the equipment take the command.")
     sequence_ack: Name = Field(description="Tag of the last sequence number taken.")
     result: Name = Field(description="Tag of that command's result; 1 is accepted.")
     state: Name = Field(description="Tag of the machine's state.")
-    idle: tuple[int, ...] = Field(
-        min_length=1, description="States in which a job can be loaded and started."
-    )
+    idle: tuple[int, ...] = Field(min_length=1, description="States in which a job can be loaded and started.")
     running: tuple[int, ...] = Field(min_length=1, description="States in which a job is under way.")
     held: tuple[int, ...] = Field(default=(), description="States in which a job waits for resume.")
     complete: tuple[int, ...] = Field(default=(), description="States after a job that ended well.")
-    ended: tuple[int, ...] = Field(
-        default=(), description="States after a job that was stopped, aborted or refused."
-    )
+    ended: tuple[int, ...] = Field(default=(), description="States after a job that was stopped, aborted or refused.")
     heartbeat: Name | None = Field(default=None, description="Tag that we change regularly.")
-    heartbeat_timeout: Name | None = Field(
-        default=None, description="Tag of the equipment's patience, plant seconds."
-    )
+    heartbeat_timeout: Name | None = Field(default=None, description="Tag of the equipment's patience, plant seconds.")
     fault_bits: Name | None = Field(default=None, description="Tag of the fault word.")
     heartbeat_lost_bit: int = Field(
         default=0, ge=0, description="Bit value in it that says: held for want of our heartbeat."
@@ -209,9 +181,7 @@ class Equipment(Strict):
     protocol: Protocol
     modbus: ModbusOptions | None = None
     opcua: OpcUaOptions | None = None
-    control: MachineControl | None = Field(
-        default=None, description="How to command it; absent: it is only read."
-    )
+    control: MachineControl | None = Field(default=None, description="How to command it; absent: it is only read.")
     group: tuple[Group, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -222,9 +192,7 @@ class Equipment(Strict):
         for group in self.group:
             for tag in group.tag:
                 if tag.name in seen:
-                    raise ValueError(
-                        f"tag '{tag.name}' is in group '{seen[tag.name]}' and in group '{group.name}'"
-                    )
+                    raise ValueError(f"tag '{tag.name}' is in group '{seen[tag.name]}' and in group '{group.name}'")
                 seen[tag.name] = group.name
                 self._check_address(group, tag)
         for key, name in self.control or ():
@@ -235,22 +203,14 @@ class Equipment(Strict):
     def _check_address(self, group: Group, tag: Tag) -> None:
         if self.protocol is Protocol.MODBUS:
             if not isinstance(tag.address, int):
-                raise ValueError(
-                    f"tag '{tag.name}': a Modbus address is a register number, not '{tag.address}'"
-                )
+                raise ValueError(f"tag '{tag.name}': a Modbus address is a register number, not '{tag.address}'")
             if group.points > 1 and group.stride < tag.type.registers:
-                raise ValueError(
-                    f"group '{group.name}': stride {group.stride} is shorter than tag '{tag.name}'"
-                )
+                raise ValueError(f"group '{group.name}': stride {group.stride} is shorter than tag '{tag.name}'")
             last = tag.address + (group.points - 1) * group.stride + tag.type.registers - 1
             if tag.address < 0 or last > 65_535:
-                raise ValueError(
-                    f"tag '{tag.name}': registers {tag.address} to {last} leave the range 0 to 65535"
-                )
+                raise ValueError(f"tag '{tag.name}': registers {tag.address} to {last} leave the range 0 to 65535")
         elif not isinstance(tag.address, str):
-            raise ValueError(
-                f"tag '{tag.name}': an OPC UA address is a node identifier such as 's=Web.Speed'"
-            )
+            raise ValueError(f"tag '{tag.name}': an OPC UA address is a node identifier such as 's=Web.Speed'")
 
     def find(self, tag_name: str) -> tuple[Group, Tag] | None:
         """The group and tag of that name, or None. Tag names are unique within an equipment type."""

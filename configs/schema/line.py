@@ -22,19 +22,13 @@ class Device(Strict):
     """One machine of the line."""
 
     id: Name = Field(description="Short name of this machine, unique on the line.")
-    equipment: str = Field(
-        description="Equipment type: a name under configs/equipment or a path beside the line file."
-    )
+    equipment: str = Field(description="Equipment type: a name under configs/equipment or a path beside the line file.")
     endpoint: str = Field(
         pattern=r"^(modbus|opc)\.tcp://[^/\s:]+:\d+(/\S*)?$",
         description="modbus.tcp://host:port/unit or opc.tcp://host:port/path.",
     )
-    recipe: str | None = Field(
-        default=None, description="Recipe to run: a name under configs/recipes or a path."
-    )
-    lot: str = Field(
-        default="", max_length=64, description="Lot on the machine; a tag on its points in InfluxDB."
-    )
+    recipe: str | None = Field(default=None, description="Recipe to run: a name under configs/recipes or a path.")
+    lot: str = Field(default="", max_length=64, description="Lot on the machine; a tag on its points in InfluxDB.")
     retry_min_s: Positive = Field(default=0.5, description="Wall seconds to the first reconnection attempt.")
     retry_max_s: Positive = Field(default=30.0, description="Longest wall seconds between attempts.")
     heartbeat_timeout_s: Positive = Field(
@@ -99,9 +93,7 @@ class InfluxSink(Strict):
     org: str = Field(default="", description="Organisation (2.x); ignored by 1.8.")
     bucket: str = Field(description="Bucket (2.x) or database/retention-policy (1.8).")
     token_env: str | None = Field(default=None, description="Environment variable that holds the token ...")
-    token_file: str | None = Field(
-        default=None, description="... or file that holds it, relative to the line file."
-    )
+    token_file: str | None = Field(default=None, description="... or file that holds it, relative to the line file.")
     max_lines_per_write: int = Field(default=5_000, ge=1, description="Lines in one request.")
     timeout_s: Positive = Field(default=10.0, description="Wall seconds that one request may take.")
 
@@ -159,9 +151,7 @@ class LineFile(Strict):
         for name in ids:
             if ids.count(name) > 1:
                 raise ValueError(f"device id '{name}' is used twice")
-        wanted = [("twin.cells", c.device) for c in self.twin.cells] + [
-            ("twin.web", w.device) for w in self.twin.web
-        ]
+        wanted = [("twin.cells", c.device) for c in self.twin.cells] + [("twin.web", w.device) for w in self.twin.web]
         wanted += [("simulation.machines", m) for m in (self.simulation.machines if self.simulation else ())]
         for where, name in wanted:
             if name not in ids:

@@ -32,12 +32,8 @@ class FormationStep(Strict):
     current_a: NonNegative = Field(
         default=0.0, description="Magnitude; the mode gives the sign. For cv_charge: upper bound."
     )
-    voltage_limit_v: NonNegative = Field(
-        default=0.0, description="CC: end voltage. CV: held voltage. 0: none."
-    )
-    end_current_a: NonNegative = Field(
-        default=0.0, description="CV: ends when the current falls below; 0: none."
-    )
+    voltage_limit_v: NonNegative = Field(default=0.0, description="CC: end voltage. CV: held voltage. 0: none.")
+    end_current_a: NonNegative = Field(default=0.0, description="CV: ends when the current falls below; 0: none.")
     duration_s: Positive = Field(description="Longest duration; the duration of rest and pulse.")
     cycle: int = Field(default=1, ge=1, le=100, description="Cycle that the step's charge counts for.")
 
@@ -48,10 +44,7 @@ class FormationStep(Strict):
                 raise ValueError("a rest has no current_a")
         elif not self.current_a:
             raise ValueError(f"{self.mode.value} needs current_a")
-        if (
-            self.mode in {StepMode.CC_CHARGE, StepMode.CV_CHARGE, StepMode.CC_DISCHARGE}
-            and not self.voltage_limit_v
-        ):
+        if self.mode in {StepMode.CC_CHARGE, StepMode.CV_CHARGE, StepMode.CC_DISCHARGE} and not self.voltage_limit_v:
             raise ValueError(f"{self.mode.value} needs voltage_limit_v")
         return self
 
@@ -62,9 +55,7 @@ class FormationRecipe(Strict):
     kind: str = Field(pattern="^formation$", description="formation")
     name: Name
     title: str
-    programme_id: int = Field(
-        ge=1, le=65_535, description="Number that the rack shows while it runs this programme."
-    )
+    programme_id: int = Field(ge=1, le=65_535, description="Number that the rack shows while it runs this programme.")
     step: tuple[FormationStep, ...] = Field(min_length=1, max_length=32)
 
 
@@ -79,6 +70,4 @@ class CoatingRecipe(Strict):
     zone_temperature_c: tuple[float, ...] = Field(min_length=1, max_length=16)
     length_m: Positive = Field(description="Web length to coat; the coater stops by itself after it.")
     target_mass_loading_kg_m2: Positive = Field(description="Dry mass per area and side.")
-    tolerance_fraction: Positive = Field(
-        default=0.02, description="Accepted deviation of loading, both ways."
-    )
+    tolerance_fraction: Positive = Field(default=0.02, description="Accepted deviation of loading, both ways.")

@@ -107,9 +107,7 @@ class Commander:
                 await driver.write(command.writes)
                 return await self._confirm(driver, command)
         except TimeoutError:
-            return Outcome(
-                CommandOutcome.NOT_CONFIRMED, f"no agreeing read-back within {command.deadline_s:g} s"
-            )
+            return Outcome(CommandOutcome.NOT_CONFIRMED, f"no agreeing read-back within {command.deadline_s:g} s")
         except DeviceRefusedError as error:
             return Outcome(CommandOutcome.REFUSED_BY_DEVICE, str(error))
         except PeerError as error:

@@ -1,7 +1,7 @@
 """Brings one machine through one job: an asyncio shell around `sequence`, with the phase kept durably.
 
-It asks the machine for its state rather than trusting the last Frame, so that no decision rests on stale data. While the
-machine is away it does nothing but ask again; it feeds the heartbeat only after a state was read.
+It asks the machine for its state rather than trusting the last Frame, so that no decision rests on stale data. While
+the machine is away it does nothing but ask again; it feeds the heartbeat only after a state was read.
 """
 
 from __future__ import annotations

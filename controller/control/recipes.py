@@ -1,4 +1,4 @@
-"""Recipes to tag writes. Pure: a recipe and an equipment type in, Writes out; limits are checked where they are sent."""
+"""Recipes to tag writes. Pure: recipe and equipment type in, Writes out; limits are checked where they are sent."""
 
 from __future__ import annotations
 

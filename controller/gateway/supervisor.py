@@ -1,7 +1,7 @@
-"""One supervised task per device: start, read, hand over, and when the device fails, stop, back off, start again, for ever.
+"""One supervised task per device: start, read, hand over; when the device fails, stop, back off, start again, for ever.
 
-Theory of operation: the task is the only caller of start, read and stop. A PeerError of any kind ends one connection and
-never the task; anything else is a fault of ours, is reported once with its traceback and then treated the same, because
+Theory of operation: the task is the only caller of start, read and stop. A PeerError of any kind ends one connection
+and never the task; anything else is a fault of ours, is reported once with its traceback and then treated the same, because
 an edge box has nobody to restart it. Loss and recovery are said once each, not at every attempt. Waiting here is wall
 time: networks and PLCs recover in real seconds even when plant time runs faster.
 """
@@ -26,7 +26,7 @@ StateHandler = Callable[[str, ConnectionState, str], None]
 
 @dataclass(frozen=True, slots=True)
 class BackOff:
-    """Wall seconds between attempts: doubled each time up to a bound, with jitter so that devices do not march in step."""
+    """Wall seconds between attempts: doubled each time up to a bound, jittered so that devices do not march in step."""
 
     min_s: float
     max_s: float
@@ -95,7 +95,7 @@ class DeviceTask:
         return detail
 
     def _recovered(self) -> None:
-        """Data flow again: only now does the back-off start anew, so that a device that accepts and fails is not hammered."""
+        """Data flow again; only now does the back-off start anew: a device that accepts and fails is not hammered."""
         if self._lost_said:
             log.warning("%s: back after %d attempt(s)", self._driver.device, self._attempt)
             self._lost_said = False

@@ -1,1 +1,1 @@
-"""From a driver's Frames to durable data and twin results. Knows neither protocol nor sink; `app` hands it what it needs."""
+"""From a driver's Frames to durable data and twin results. Knows neither protocol nor sink."""

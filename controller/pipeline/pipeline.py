@@ -70,9 +70,7 @@ class Pipeline:
         for frame in frames:
             gap = self._gaps.observe(frame)
             if gap is not None:
-                log.warning(
-                    "%s: gap of %.0f s in %s", frame.device, gap.columns["duration_s"][0], frame.stream
-                )
+                log.warning("%s: gap of %.0f s in %s", frame.device, gap.columns["duration_s"][0], frame.stream)
                 batch.append(gap)
             batch.append(frame)
             result = await self._run_stage(frame)
@@ -107,7 +105,7 @@ class Pipeline:
         try:
             result = await loop.run_in_executor(self._worker, stage.process, frame)
         except Exception as error:
-            # A fault of ours in one twin: said once, recorded as data, and the line goes on without that twin's results.
+            # A fault of ours in one twin: said once, recorded as data; the line goes on without that twin's results.
             if key not in self._failed:
                 self._failed.add(key)
                 log.exception("twin of %s/%s failed", *key)
