@@ -1,0 +1,77 @@
+"""Writes what no instrument shows to truth/<device>/part-NNNNN.parquet: for tests and the report, never for the twin.
+
+A part is complete before its name ends in .parquet (written aside, then renamed), so a reader may open every file it
+sees while the line runs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from simulators.machine import Values
+
+# Bound on what is kept when the disk is full: a day of minutes.
+MAX_RECORDS = 1440
+_PART = re.compile(r"part-(\d{5,})\.parquet")
+
+
+def next_part(folder: Path) -> int:
+    """Number after the highest part in the folder, from 1: a restart continues where the last run ended."""
+    found = (_PART.fullmatch(p.name) for p in folder.iterdir())
+    return max((int(m.group(1)) for m in found if m), default=0) + 1
+
+
+class TruthWriter:
+    """Collects truth records of one device and writes them a part at a time."""
+
+    def __init__(self, out: Path, device: str) -> None:
+        """Makes the folder. Raises OSError when it cannot be made or read."""
+        self._folder = out / "truth" / device
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._device = device
+        self._part = next_part(self._folder)
+        self._times: list[int] = []
+        self._records: list[dict[str, Values]] = []
+        self.dropped = 0
+
+    def add(self, plant_ns: int, record: Mapping[str, Values]) -> None:
+        """One record: columns of equal length. The columns are copied."""
+        if len(self._records) >= MAX_RECORDS:
+            del self._records[0], self._times[0]
+            self.dropped += 1
+        self._times.append(plant_ns)
+        self._records.append({name: np.array(column, dtype=np.float64) for name, column in record.items()})
+
+    def flush(self) -> None:
+        """Write what there is as one part. Raises OSError; the records are kept for the next try."""
+        if not self._records:
+            return
+        path = self._folder / f"part-{self._part:05d}.parquet"
+        aside = self._folder / f".{path.name}.part"
+        try:
+            pq.write_table(self._table(), aside, compression="zstd")
+            aside.replace(path)
+        except (OSError, pa.ArrowException) as error:
+            aside.unlink(missing_ok=True)
+            raise OSError(f"{path}: {error}") from error
+        self._part += 1
+        self._times, self._records = [], []
+
+    def _table(self) -> pa.Table:
+        points = [len(record["point"]) for record in self._records]
+        time_ns: NDArray[np.int64] = np.repeat(np.array(self._times, dtype=np.int64), points)
+        columns = {
+            "time": pa.array(time_ns, pa.timestamp("ns", tz="UTC")),
+            "device": pa.array([self._device] * len(time_ns), pa.string()),
+        }
+        for name in self._records[0]:
+            joined = np.concatenate([record[name] for record in self._records])
+            columns[name] = pa.array(joined.astype(np.int32)) if name == "point" else pa.array(joined)
+        return pa.table(columns)
