@@ -1,0 +1,42 @@
+# The same verbs for people and for CI. `make help` lists them.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench format clean
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# Pinned versions, so that a demo next year installs what was tested today.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "celltwin needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 2; }
+	@echo "installing into $(VENV) (about a minute the first time)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $(READY)
+
+demo: $(READY) ## run a simulated line: 24 h of plant time in about 90 s, live page and report
+	@$(BIN)/celltwin demo
+
+test: $(READY) ## run the tests (within five minutes on two cores)
+	@$(BIN)/python -m pytest
+
+check: $(READY) ## lint, format, types, import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+bench: $(READY) ## run every benchmark, print a table, write bench/results.json
+	@$(BIN)/python -m bench.run_all
+
+format: $(READY) ## format the code and sort the imports
+	@$(BIN)/ruff check --fix --select I,RUF100 .
+	@$(BIN)/ruff format .
+
+clean: ## remove the environment, caches and runs
+	@rm -rf $(VENV) runs build *.egg-info .mypy_cache .ruff_cache .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

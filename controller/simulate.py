@@ -1,0 +1,171 @@
+"""Starts a line's simulated equipment: one operating-system process per machine, reached over the wire only.
+
+The controller knows the simulators as programs (`python -m simulators`), never as modules.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from configs.loader import LoadedLine
+from controller.clock import NS_PER_S, TimeBase
+from controller.errors import BadInputError, RunError
+from controller.runfolder import RunFolder
+
+log = logging.getLogger(__name__)
+
+READY_TIMEOUT_S = 120.0
+"""Wall seconds for a machine to listen: a cold start compiles its kernels first."""
+
+STOP_TIMEOUT_S = 10.0
+
+
+def make_time_base(loaded: LoadedLine, speed: float, duration_s: float, wall_ns: int) -> TimeBase:
+    """A time base that starts now; unless the line file fixes the start, plant time ends about when the demo does."""
+    simulation = loaded.file.simulation
+    if simulation is not None and simulation.start is not None:
+        start = simulation.start if simulation.start.tzinfo else simulation.start.replace(tzinfo=UTC)
+        return TimeBase(int(start.timestamp()) * NS_PER_S, wall_ns, speed)
+    lead_s = duration_s - duration_s / speed if speed > 1 else 0.0
+    return TimeBase((wall_ns // NS_PER_S - int(lead_s)) * NS_PER_S, wall_ns, speed)
+
+
+@dataclass(slots=True)
+class Child:
+    """One process that we started, and what its last lines said."""
+
+    name: str
+    process: asyncio.subprocess.Process
+    tail: list[str]
+    reader: asyncio.Task[None] | None = None
+
+
+async def start_child(name: str, arguments: list[str], log_file: Path) -> Child:
+    """Start `python -m ...` in a session of its own (Ctrl-C is ours to pass on); its stderr goes to `log_file`."""
+    with log_file.open("ab") as sink:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=sink,
+            start_new_session=True,
+        )
+    return Child(name, process, [])
+
+
+async def stop_child(child: Child, timeout_s: float = STOP_TIMEOUT_S) -> int:
+    """Ask it to end, wait, insist. Returns its exit code."""
+    if child.process.returncode is None:
+        child.process.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await child.process.wait()
+        except TimeoutError:
+            log.warning("%s did not end within %.0f s and was killed", child.name, timeout_s)
+            child.process.kill()
+    if child.reader is not None:
+        await asyncio.gather(child.reader, return_exceptions=True)
+    return await child.process.wait()
+
+
+class SimulatedEquipment:
+    """The processes that play a line's machines. `start` returns once all of them listen."""
+
+    def __init__(self, loaded: LoadedLine, folder: RunFolder, base: TimeBase, seed: int) -> None:
+        if loaded.file.simulation is None:
+            raise BadInputError(
+                f"{loaded.path}: the line has no [simulation] table, so there is nothing to simulate",
+                "add [simulation] with a machine for each device, or use celltwin run against real equipment",
+            )
+        self._loaded = loaded
+        self._folder = folder
+        self._base = base
+        self._seed = seed
+        self.children: list[Child] = []
+
+    async def start(self) -> None:
+        """Start every machine. Raises RunError or BadInputError when one does not come up; then none is left running."""
+        self._folder.prepare()
+        try:
+            for device in self._loaded.file.simulation.machines if self._loaded.file.simulation else ():
+                self.children.append(await self._start_one(device))
+            await asyncio.gather(*(self._ready(child) for child in self.children))
+        except BaseException:
+            await self.stop()
+            raise
+        self._folder.write_time_base(self._base, {"pids": {c.name: c.process.pid for c in self.children}})
+
+    async def stop(self) -> None:
+        """End what still runs."""
+        await asyncio.gather(*(stop_child(child) for child in self.children))
+
+    async def wait(self) -> None:
+        """Until one machine ends by itself, which it should not. Raises RunError."""
+        waits = {asyncio.ensure_future(c.process.wait()): c for c in self.children}
+        try:
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        child = waits[done.pop()]
+        raise self._ended(child)
+
+    async def _start_one(self, device: str) -> Child:
+        base = self._base
+        arguments = ["simulators", device, "--line", str(self._loaded.path), "--out", str(self._folder.path)]
+        arguments += ["--time-base", f"{base.plant_start_ns},{base.wall_start_ns},{base.speed!r}"]
+        arguments += ["--seed", str(self._seed), "--parent-pid", str(os.getpid())]
+        return await start_child(device, arguments, self._folder.log / f"{device}.log")
+
+    async def _ready(self, child: Child) -> None:
+        """Wait for the line that says that it listens; keep draining its output afterwards."""
+        stdout = child.process.stdout
+        assert stdout is not None
+        try:
+            async with asyncio.timeout(READY_TIMEOUT_S):
+                while raw := await stdout.readline():
+                    line = raw.decode(errors="replace").rstrip()
+                    child.tail.append(line)
+                    if line.startswith("ready "):
+                        child.reader = asyncio.create_task(_drain(stdout), name=f"output of {child.name}")
+                        return
+        except TimeoutError:
+            raise RunError(f"{child.name}: does not listen after {READY_TIMEOUT_S:.0f} s", self._where(child)) from None
+        await child.process.wait()
+        raise self._ended(child)
+
+    def _ended(self, child: Child) -> Exception:
+        """The error for a machine that ended: its own last words, and its exit code decides whose fault it is."""
+        text = (self._folder.log / f"{child.name}.log").read_text(errors="replace").strip().splitlines()
+        said = text[-1] if text else f"ended with exit code {child.process.returncode}"
+        kind = BadInputError if child.process.returncode == BadInputError.exit_code else RunError
+        return kind(f"simulated {child.name}: {said}", self._where(child) if kind is RunError else "")
+
+    def _where(self, child: Child) -> str:
+        return f"see {self._folder.log / (child.name + '.log')}"
+
+
+async def _drain(stream: asyncio.StreamReader) -> None:
+    while await stream.readline():
+        pass
+
+
+def wall_ns() -> int:
+    """Wall time now, for a new time base."""
+    return time.time_ns()
+
+
+def folder_name(line: str, at_wall_ns: int) -> str:
+    """runs/<line>-<UTC date and time>: sorts by time, never collides with a run of another second."""
+    stamp = datetime.fromtimestamp(at_wall_ns / NS_PER_S, UTC).strftime("%Y%m%d-%H%M%S")
+    return f"runs/{line}-{stamp}"
