@@ -138,7 +138,7 @@ def _suggest(root: Schema, path: KeyPath) -> str:
 
 
 def _pinpoint(data: Any, path: KeyPath, text: str) -> KeyPath:
-    """The key below `path` that a model's own check speaks of: the last whose name or value the text quotes."""
+    """The key below `path` that a model's own check speaks of: the last of those whose names and value fit best."""
     words = set(re.findall(r"[a-z][a-z0-9_]*", text))
     quoted = set(re.findall(r"'([^']+)'", text))
     best: tuple[int, KeyPath] = (0, path)
@@ -147,8 +147,10 @@ def _pinpoint(data: Any, path: KeyPath, text: str) -> KeyPath:
         here, value = stack.pop(0)
         items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
         stack += [((*here, part), inner) for part, inner in items]
-        score = 2 if isinstance(value, str) and value in quoted else 1 if here[len(path) :] and here[-1] in words else 0
-        if score and score >= best[0] and not isinstance(value, dict | list):
+        below = here[len(path) :]
+        exact = bool(below) and (below[-1] in quoted or (isinstance(value, str) and value in quoted))
+        score = 2 * exact + sum(part in words for part in below)
+        if below and (exact or below[-1] in words) and score >= best[0]:
             best = (score, here)
     return best[1]
 

@@ -19,6 +19,7 @@ from configs.checks import Loaded, check_line
 from configs.document import Document, read_document
 from configs.errors import ConfigError, Problem
 from configs.explain import schema_of, validate, value_at
+from configs.fits import check_equipment, check_fits
 from configs.schema import CellModel, CoatingRecipe, Equipment, FormationRecipe, LineFile
 from configs.toml_lines import KeyPath
 
@@ -81,6 +82,7 @@ class _Loading:
                 loaded.cells[cell["device"]] = found
         if checked.model is not None:
             self.problems += check_line(loaded, checked.model)
+            self.problems += check_fits(loaded, checked.model)
         if checked.model is None or self.problems:
             raise ConfigError(_in_order(self.problems))
         return LoadedLine(
@@ -127,6 +129,8 @@ class _Loading:
             return None
         if (path, kind) not in self.models:
             checked = validate(document, kind)
+            if isinstance(checked.model, Equipment):
+                checked.problems.extend(check_equipment(document, checked.model))
             self.problems += checked.problems
             self.models[path, kind] = None if checked.problems else checked.model
         found = self.models[path, kind]

@@ -148,12 +148,12 @@ class LineFile(Strict):
     @model_validator(mode="after")
     def _references(self) -> Self:
         ids = [d.id for d in self.device]
-        for name in ids:
-            if ids.count(name) > 1:
-                raise ValueError(f"device id '{name}' is used twice")
+        wrong = [f"device id '{name}' is used twice" for name in dict.fromkeys(ids) if ids.count(name) > 1]
         wanted = [("twin.cells", c.device) for c in self.twin.cells] + [("twin.web", w.device) for w in self.twin.web]
         wanted += [("simulation.machines", m) for m in (self.simulation.machines if self.simulation else ())]
         for where, name in wanted:
             if name not in ids:
-                raise ValueError(f"{where} names device '{name}', which the line does not have")
+                wrong.append(f"{where} names device '{name}', which the line does not have")
+        if wrong:
+            raise ValueError("\n".join(wrong))  # one mistake a line: the loader tells them all at once
         return self
