@@ -1,0 +1,89 @@
+"""The coater's sequence as a table: states after PackML (ISA-TR88.00.02), commands, and what the machine notices.
+
+Pure: no physics, no time. A command that the table does not have for the present state is refused.
+
+Theory of operation. A start first heats the dryer, then moves the web, and coats once it is at speed (EXECUTE). When
+the ordered length is coated the pump stops and the web runs on until the last coated metre has passed the gauge; only
+then the job is COMPLETE. Hold stops pump and web and keeps the dryer hot; resume goes through STARTING again. The
+watchdog on the heartbeat holds and never stops: a supervisor that comes back decides what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum, IntEnum
+from types import MappingProxyType
+
+
+class State(IntEnum):
+    """PackML state numbers, as in the equipment file."""
+
+    STOPPED = 2
+    STARTING = 3
+    IDLE = 4
+    EXECUTE = 6
+    STOPPING = 7
+    ABORTED = 9
+    HELD = 11
+    COMPLETE = 17
+
+
+class Command(Enum):
+    """Values of the command word."""
+
+    START = 1
+    STOP = 2
+    HOLD = 3
+    RESUME = 4
+    RESET = 5
+
+
+class Event(Enum):
+    """What the machine notices by itself."""
+
+    AT_SPEED = "zones ready and web at speed"
+    RUN_OUT = "ordered length coated and past the gauge"
+    STANDSTILL = "web stands"
+    HEARTBEAT_LOST = "heartbeat older than its timeout"
+
+
+class Result(IntEnum):
+    """Answer to a command, as in the equipment file."""
+
+    NONE = 0
+    ACCEPTED = 1
+    REFUSED_IN_STATE = 2
+    REFUSED_SETPOINT = 3
+
+
+Trigger = Command | Event
+
+_RUNNING = (State.STARTING, State.EXECUTE)
+
+TRANSITIONS: Mapping[tuple[State, Trigger], State] = MappingProxyType(
+    {
+        (State.IDLE, Command.START): State.STARTING,
+        (State.STARTING, Event.AT_SPEED): State.EXECUTE,
+        (State.EXECUTE, Event.RUN_OUT): State.COMPLETE,
+        (State.STOPPING, Event.STANDSTILL): State.STOPPED,
+        (State.HELD, Command.RESUME): State.STARTING,
+        **{(state, Command.HOLD): State.HELD for state in _RUNNING},
+        **{(state, Event.HEARTBEAT_LOST): State.HELD for state in _RUNNING},
+        **{(state, Command.STOP): State.STOPPING for state in (*_RUNNING, State.IDLE, State.HELD, State.COMPLETE)},
+        **{(state, Command.RESET): State.IDLE for state in (State.STOPPED, State.ABORTED, State.COMPLETE)},
+    }
+)
+
+HEATED = frozenset({State.STARTING, State.EXECUTE, State.HELD})
+"""States in which the dryer's heaters follow their set-points."""
+
+
+def next_state(state: State, trigger: Trigger) -> State | None:
+    """Where `trigger` leads from `state`; None where the table says nothing."""
+    return TRANSITIONS.get((state, trigger))
+
+
+def diagram() -> str:
+    """The table as a Mermaid state diagram."""
+    rows = [f"    {a.name} --> {b.name}: {t.name.lower()}" for (a, t), b in TRANSITIONS.items()]
+    return "\n".join(["stateDiagram-v2", "    [*] --> IDLE", *rows])
