@@ -92,7 +92,11 @@ def _web_port(_: Loaded, line: LineFile) -> Iterator[Found]:
         return
     for _at, device, parts in _parsed(line):
         if not isinstance(parts, str) and parts.port == line.web.port and is_loopback(parts.host):
-            yield ("web", "port"), f"port {line.web.port} is device '{device}' on this machine", "choose another port"
+            yield (
+                ("web", "port"),
+                f"port {line.web.port} is taken by device '{device}' on this machine",
+                "choose another port",
+            )
 
 
 def _retries(_: Loaded, line: LineFile) -> Iterator[Found]:

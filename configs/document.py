@@ -93,7 +93,8 @@ def _beside(path: Path) -> str:
         return ""
     if not folder:
         return f"the folder {path.parent} does not exist either"
-    return f"{path.parent} has {_some(inside)}" if inside else f"{path.parent} has no .toml file"
+    place = "this folder" if path.parent == Path() else str(path.parent)
+    return f"{place} has {_some(inside)}" if inside else f"{place} has no .toml file"
 
 
 def _some(names: list[str], most: int = 8) -> str:
@@ -110,17 +111,30 @@ def _decode(raw: bytes, label: str) -> str:
         raise ConfigError([Problem(label, line, "", what, "save the file as UTF-8")]) from None
 
 
+_SYNTAX_HINTS = {
+    "Illegal character": "a closing quote may be missing",
+    "Unterminated string": "a closing quote is missing",
+    "Unescaped": "a backslash in double quotes is written twice",
+    "Cannot overwrite": "the key is there twice",
+    "Cannot declare": "the table is there twice; machines and tags of a list are written in double brackets",
+    "Invalid value": "text needs quotes; true and false are in lower case",
+    "Expected newline": "one key on each line",
+}
+"""What usually stands behind tomllib's messages."""
+
+
 def _syntax(label: str, text: str, message: str) -> Problem:
     """tomllib's message with the position taken out of its text."""
     hit = _AT.search(message)
     what = _AT.sub("", message)
+    hint = next((hint for start, hint in _SYNTAX_HINTS.items() if start in what), "")
     if hit is None:
-        return Problem(label, None, "", f"not valid TOML: {what}")
+        return Problem(label, None, "", f"not valid TOML: {what}", hint)
     if hit.group(1) is None:
         last = text.count("\n") + (not text.endswith("\n"))
-        return Problem(label, last, "", f"not valid TOML: {what}", "the file ends too early")
+        return Problem(label, last, "", f"not valid TOML: {what}", hint or "the file ends too early")
     line, column = int(hit.group(1)), int(hit.group(2))
-    return Problem(label, line, "", f"column {column}: not valid TOML: {what}")
+    return Problem(label, line, "", f"column {column}: not valid TOML: {what}", hint)
 
 
 def _fault(label: str, what: str, hint: str = "") -> ConfigError:

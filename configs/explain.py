@@ -16,7 +16,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from configs.document import Document
+from configs.document import Document, key_text
 from configs.errors import Problem
 from configs.toml_lines import KeyPath
 from configs.words import Schema, expected, given, keys_at, schema_at
@@ -92,15 +92,15 @@ def _by_path(data: dict[str, Any], errors: list[ErrorDetails]) -> dict[KeyPath, 
 def _describe(document: Document, root: Schema, path: KeyPath, errors: list[ErrorDetails]) -> list[Problem]:
     kinds = {e["type"] for e in errors}
     node = schema_at(root, path) or {}
-    about = str(node.get("description", "")).split("\n")[0].rstrip(".")
     want = expected(root, node) if node else ""
+    about = str(node.get("description", "")).split("\n")[0].rstrip(".")
+    if "enum" in node or about in want:
+        about = ""  # nothing that the expectation does not say already
     if "missing" in kinds:
-        hint = f"expected {want}" + (f": {about}" if about and about != want else "")
-        return [
-            document.problem(
-                path, "required key is missing" if want != "a table" else "required table is missing", hint
-            )
-        ]
+        if header := _header(path, want):
+            return [document.problem(path, "required table is missing", f"write {header}")]
+        hint = f"expected {want}" + (f"; {about}" if about else "")
+        return [document.problem(path, "required key is missing", hint)]
     if "extra_forbidden" in kinds:
         return [document.problem(path, "unknown key", _suggest(root, path))]
     if "value_error" in kinds:
@@ -110,10 +110,20 @@ def _describe(document: Document, root: Schema, path: KeyPath, errors: list[Erro
         name = expected(root, {"type": "string", "pattern": errors[0].get("ctx", {}).get("pattern")})
         return [document.problem(path, f"the key is not {name}")]
     value = value_at(document.data, path)
-    hint = about if about != want else ""
+    hint = about
     if isinstance(value, str) and "number" in want and re.fullmatch(r"\s*[+-]?[\d.]+([eE][+-]?\d+)?\s*", value):
         hint = "write it without quotes"
+    if isinstance(value, dict) and (header := _header(path, want)):
+        hint = f"write {header}, in double brackets"
     return [document.problem(path, f"expected {want or 'something else'}, got {given(value)}", hint)]
+
+
+def _header(path: KeyPath, want: str) -> str:
+    """How the table or the list of tables at `path` begins; empty for other keys and inside of lists."""
+    if any(isinstance(part, int) for part in path):
+        return ""
+    many = want.startswith("a list of") and want.endswith("tables")
+    return f"[[{key_text(path)}]]" if many else f"[{key_text(path)}]" if want == "a table" else ""
 
 
 def value_at(data: Any, path: KeyPath) -> Any:
@@ -149,7 +159,7 @@ def _pinpoint(data: Any, path: KeyPath, text: str) -> KeyPath:
         stack += [((*here, part), inner) for part, inner in items]
         below = here[len(path) :]
         exact = bool(below) and (below[-1] in quoted or (isinstance(value, str) and value in quoted))
-        score = 2 * exact + sum(part in words for part in below)
+        score = 2 * exact + sum(part in words for part in below) + (bool(below) and below[-1] in words)
         if below and (exact or below[-1] in words) and score >= best[0]:
             best = (score, here)
     return best[1]

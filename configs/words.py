@@ -11,7 +11,7 @@ from configs.toml_lines import KeyPath
 Schema = dict[str, Any]
 
 _PATTERNS = {
-    r"^[a-z][a-z0-9_]{0,47}$": "a name (lower-case letters, digits and underscores, a letter first, at most 48)",
+    r"^[a-z][a-z0-9_]{0,47}$": "a name of at most 48 lower-case letters, digits and underscores, a letter first",
     r"^https?://\S+$": "an address such as http://host:8086",
 }
 _TYPES = {"string": "text", "boolean": "true or false", "object": "a table", "array": "a list", "null": "nothing"}
@@ -41,7 +41,8 @@ def expected(root: Schema, node: Schema) -> str:
         return _choice([repr(v) for v in node.get("enum", [node.get("const")])])
     if "anyOf" in node:
         kinds = [k for k in node["anyOf"] if k.get("type") != "null"]
-        return " or ".join(dict.fromkeys(expected(root, k) for k in kinds))
+        words = list(dict.fromkeys(expected(root, k) for k in kinds))
+        return _choice([w for w in words if w != "a whole number" or "a number" not in words])
     kind = node.get("type", "object")
     if kind in {"number", "integer"}:
         return ("a number" if kind == "number" else "a whole number") + _range(node)
@@ -89,7 +90,9 @@ def _items(root: Schema, node: Schema) -> str:
         what = many + what[len(one) :] if what.startswith(one) else what
     if low is not None and high is not None:
         return f"{low} to {high} {what}"
-    return f"at least {low} {what}" if low is not None else f"at most {high} {what}" if high is not None else what
+    if low is not None:
+        return f"{'one' if low == 1 else low} or more {what}"
+    return what if high is None else f"at most {high} {what}"
 
 
 def _range(node: Schema) -> str:
@@ -99,7 +102,7 @@ def _range(node: Schema) -> str:
         return f" from {low:g} to {high:.12g}"
     parts = [
         f"{word} {value:.12g}"
-        for word, value in (("at least", low), ("above", above), ("at most", high), ("below", below))
+        for word, value in (("of at least", low), ("above", above), ("of at most", high), ("below", below))
         if value is not None
     ]
     return " " + " and ".join(parts) if parts else ""
@@ -130,5 +133,5 @@ def _object(root: Schema, node: Schema) -> Schema:
 def _child(root: Schema, node: Schema, part: str | int) -> Schema | None:
     found: Any = node.get("items") if isinstance(part, int) else node.get("properties", {}).get(part)
     if found is None and isinstance(part, str):
-        found = node.get("additionalProperties")
+        found = node.get("additionalProperties") or next(iter(node.get("patternProperties", {}).values()), None)
     return found if isinstance(found, dict) else None

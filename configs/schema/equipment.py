@@ -186,31 +186,38 @@ class Equipment(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        wrong: list[str] = []
         if self.protocol is Protocol.OPCUA and self.opcua is None:
-            raise ValueError("protocol is opcua: the table [opcua] with a namespace is missing")
+            wrong.append("protocol is opcua: the table [opcua] with a namespace is missing")
         seen: dict[str, str] = {}
+        names = [group.name for group in self.group]
+        wrong += [f"group '{name}' is defined twice" for name in dict.fromkeys(names) if names.count(name) > 1]
         for group in self.group:
             for tag in group.tag:
                 if tag.name in seen:
-                    raise ValueError(f"tag '{tag.name}' is in group '{seen[tag.name]}' and in group '{group.name}'")
+                    wrong.append(f"tag '{tag.name}' is in group '{seen[tag.name]}' and in group '{group.name}'")
                 seen[tag.name] = group.name
-                self._check_address(group, tag)
+                wrong += self._address_faults(group, tag)
         for key, name in self.control or ():
             if key in CONTROL_TAGS and name is not None and name not in seen:
-                raise ValueError(f"control.{key} names tag '{name}', which no group has")
+                wrong.append(f"control.{key} names tag '{name}', which no group has")
+        if wrong:
+            raise ValueError("\n".join(wrong))  # one mistake a line: the loader tells them all at once
         return self
 
-    def _check_address(self, group: Group, tag: Tag) -> None:
-        if self.protocol is Protocol.MODBUS:
-            if not isinstance(tag.address, int):
-                raise ValueError(f"tag '{tag.name}': a Modbus address is a register number, not '{tag.address}'")
-            if group.points > 1 and group.stride < tag.type.registers:
-                raise ValueError(f"group '{group.name}': stride {group.stride} is shorter than tag '{tag.name}'")
-            last = tag.address + (group.points - 1) * group.stride + tag.type.registers - 1
-            if tag.address < 0 or last > 65_535:
-                raise ValueError(f"tag '{tag.name}': registers {tag.address} to {last} leave the range 0 to 65535")
-        elif not isinstance(tag.address, str):
-            raise ValueError(f"tag '{tag.name}': an OPC UA address is a node identifier such as 's=Web.Speed'")
+    def _address_faults(self, group: Group, tag: Tag) -> list[str]:
+        if self.protocol is Protocol.OPCUA:
+            if isinstance(tag.address, str):
+                return []
+            return [f"tag '{tag.name}': an OPC UA address is a node identifier such as 's=Web.Speed'"]
+        if not isinstance(tag.address, int):
+            return [f"tag '{tag.name}': a Modbus address is a register number, not '{tag.address}'"]
+        if group.points > 1 and group.stride < tag.type.registers:
+            return [f"group '{group.name}': stride {group.stride} is shorter than tag '{tag.name}'"]
+        last = tag.address + (group.points - 1) * group.stride + tag.type.registers - 1
+        if tag.address < 0 or last > 65_535:
+            return [f"tag '{tag.name}': registers {tag.address} to {last} leave the range 0 to 65535"]
+        return []
 
     def find(self, tag_name: str) -> tuple[Group, Tag] | None:
         """The group and tag of that name, or None. Tag names are unique within an equipment type."""
