@@ -1,8 +1,8 @@
-"""One simulated device as a process: the scan loop that moves a machine, its server and its truth file along in plant time.
+"""One simulated device: the scan loop that moves a machine, its server and its truth file along in plant time.
 
-Here is the only place in the simulators that reads the wall clock. Theory of operation: a scan advances the machine to a
-grid point of plant time and publishes its outputs in one piece; a client's write goes straight to machine.write and acts
-at the next scan. A process that cannot keep up stays honest: it strides through all of the physics, late.
+Here is the only place in the simulators that reads the wall clock. Theory of operation: a scan advances the machine to
+a grid point of plant time and publishes its outputs in one piece; a client's write goes straight to machine.write and
+acts at the next scan. A process that cannot keep up stays honest: it strides through all of the physics, late.
 """
 
 from __future__ import annotations

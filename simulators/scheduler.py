@@ -1,7 +1,7 @@
 """When the next scan is due and how far it goes. Pure: time comes in as an argument, nothing sleeps here.
 
-Scans lie on a grid of plant time. A process that falls behind never skips physics: it goes on in longer strides until it
-has caught up, and its outputs carry the plant time that they belong to.
+Scans lie on a grid of plant time. A process that falls behind never skips physics: it goes on in longer strides until
+it has caught up, and its outputs carry the plant time that they belong to.
 """
 
 from __future__ import annotations

@@ -1,0 +1,251 @@
+"""Formation rack: registers, commands and watchdog over the cells of rack_kernel. No protocol and no wall clock.
+
+Seconds of plant time are the inner grid, aligned to the epoch: how advance() is chopped changes nothing. A command acts
+at the next advance after command_seq has changed. The watchdog is armed by start and resume.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from configs.schema import Access, Equipment, ValueType
+from simulators.machine import Values
+from simulators.machines.formation_cell import draw_parameters, fresh_state, potential_tables
+from simulators.machines.rack_kernel import P, Phase, S, ambient_kernel, resistances_kernel, run_kernel
+from simulators.machines.rack_noise import NoiseSource
+from simulators.machines.rack_programme import faults_of, programme_from
+from simulators.machines.rack_states import CommandResult, RackCommand, RackEvent, RackFault, RackState, after
+from simulators.timebase import NS_PER_S
+
+LOOK_TICKS = 60  # the room is looked at on whole minutes; also bounds the noise array of one kernel call
+AMBIENT_C = 24.0
+AMBIENT_LIMIT_C = 50.0
+AGE_SATURATES_S = 65_535
+_NO_PROGRAMME = np.zeros((1, 6))
+
+
+class FormationRack:
+    """64 channels (as many as the equipment type says), each with a cell of its own.
+
+    Parameters: `ambient_c` (mean temperature of the room), `truth_period_s`.
+    """
+
+    def __init__(
+        self, equipment: Equipment, start_ns: int, seed: int, parameters: Mapping[str, int | float | str | bool]
+    ) -> None:
+        options: dict[str, float] = {"ambient_c": AMBIENT_C, "truth_period_s": 60.0}
+        for name, value in parameters.items():
+            if name not in options:
+                raise ValueError(f"formation_rack has no parameter '{name}'; it has: {', '.join(sorted(options))}")
+            if isinstance(value, str | bool):
+                raise ValueError(f"formation_rack: parameter '{name}' is a number, not {value!r}")
+            options[name] = float(value)
+        if options["truth_period_s"] < 1:
+            raise ValueError("formation_rack: truth_period_s is at least 1")
+        found = equipment.find("voltage_v")
+        if found is None:
+            raise ValueError(f"equipment type '{equipment.name}' is not a formation rack: it has no tag voltage_v")
+        self.scan_s = 1.0
+        self.truth_period_s = options["truth_period_s"]
+        self.channels = found[0].points
+        self._ambient_c = options["ambient_c"]
+        rng = np.random.default_rng(seed)
+        self._p, loss_ah = draw_parameters(rng, self.channels)
+        self._s = fresh_state(self._p, loss_ah, self._ambient_c)
+        self._noise = NoiseSource(int(rng.integers(0, 2**63)), self.channels)
+        self._tables = potential_tables()
+        self._tray = np.zeros(1)
+        self._tick = start_ns // NS_PER_S
+        self._beat_tick = self._tick
+        self._armed_tick = self._tick
+        self._seq_taken = 0
+        self._result = CommandResult.NONE
+        self._state = RackState.IDLE
+        self._fault_bits = 0
+        self._programme, self._programme_id, self._steps = _NO_PROGRAMME, 0, 0
+        self._tags = {tag.name: (group.points, tag) for group in equipment.group for tag in group.tag}
+        self._holding = {
+            name: np.zeros(points) for name, (points, tag) in self._tags.items() if tag.access is not Access.READ
+        }
+        self._run(0)  # compiles, or loads what was compiled before
+
+    @property
+    def state(self) -> RackState:
+        """The rack's state."""
+        return self._state
+
+    def write(self, tag: str, values: Values) -> None:
+        """Take one written tag, one value per point from the first; acts at the next advance.
+
+        Raises ValueError for a tag that is unknown or not writable, too many values, one that is not finite or outside
+        the tag's limits.
+        """
+        if tag not in self._holding:
+            raise ValueError(f"tag '{tag}' is {'read-only' if tag in self._tags else 'unknown'}")
+        points, definition = self._tags[tag]
+        new = np.asarray(values, dtype=np.float64)
+        if new.ndim != 1 or not 0 < len(new) <= points:
+            raise ValueError(f"tag '{tag}' takes 1 to {points} values")
+        low = -np.inf if definition.min is None else definition.min
+        high = np.inf if definition.max is None else definition.max
+        if not (np.isfinite(new).all() and (new >= low).all() and (new <= high).all()):
+            raise ValueError(f"tag '{tag}': a value is not within {low:g} to {high:g}")
+        if definition.type not in {ValueType.FLOAT32, ValueType.FLOAT64}:
+            new = np.rint(new)
+        if tag == "heartbeat" and new[0] != self._holding[tag][0]:
+            self._beat_tick = self._tick
+        self._holding[tag][: len(new)] = new
+
+    def advance(self, until_ns: int) -> None:
+        """Move to the last whole second at or before `until_ns`."""
+        self._take_command()
+        until = until_ns // NS_PER_S
+        while self._tick < until:
+            ticks = min(until - self._tick, LOOK_TICKS - self._tick % LOOK_TICKS)
+            if self._state is RackState.RUNNING and self._timeout_s:
+                allowed = max(self._beat_tick, self._armed_tick) + self._timeout_s - self._tick
+                if allowed <= 0:
+                    self._happen(RackEvent.HEARTBEAT_LOST)
+                    continue
+                ticks = min(ticks, allowed)
+            self._tick += self._run(ticks)
+            self._look_around()
+
+    def _run(self, ticks: int) -> int:
+        noise = self._noise.draw(self._tick, ticks)
+        running = self._state is RackState.RUNNING
+        done: int = run_kernel(
+            self._tick,
+            ticks,
+            running,
+            self._programme,
+            noise,
+            self._ambient_c,
+            self._tray,
+            self._p,
+            self._s,
+            *self._tables,
+        )
+        return done
+
+    @property
+    def _timeout_s(self) -> int:
+        return int(self._holding["heartbeat_timeout_s"][0])
+
+    @property
+    def _beat_is_fresh(self) -> bool:
+        return not self._timeout_s or self._tick - self._beat_tick < self._timeout_s
+
+    def _look_around(self) -> None:
+        if self._tick % LOOK_TICKS == 0 and ambient_kernel(self._tick, self._ambient_c) > AMBIENT_LIMIT_C:
+            self._happen(RackEvent.TOO_HOT)
+        phase = self._s[S.PHASE]
+        if self._state is RackState.RUNNING and not (phase == Phase.IN_PROGRAMME).any():
+            self._happen(RackEvent.ALL_DONE if (phase == Phase.DONE).any() else RackEvent.ALL_FAULTED)
+
+    def _happen(self, event: RackEvent) -> None:
+        to = after(self._state, event)
+        if to is None:
+            return
+        self._state = to
+        if event is RackEvent.HEARTBEAT_LOST:
+            self._fault_bits |= RackFault.HEARTBEAT_LOST
+        if event is RackEvent.TOO_HOT:
+            self._fault_bits |= RackFault.OVER_TEMPERATURE
+
+    def _take_command(self) -> None:
+        seq = int(self._holding["command_seq"][0])
+        if seq == self._seq_taken:
+            return
+        self._seq_taken = seq
+        try:
+            command = RackCommand(int(self._holding["command"][0]))
+        except ValueError:
+            self._result = CommandResult.REFUSED_IN_THIS_STATE
+            return
+        self._result = self._obey(command)
+
+    def _obey(self, command: RackCommand) -> CommandResult:
+        to = after(self._state, command)
+        if to is None or (command is RackCommand.RESUME and not self._beat_is_fresh):
+            return CommandResult.REFUSED_IN_THIS_STATE
+        if command is RackCommand.START and not self._take_programme():
+            self._state = RackState.REFUSED
+            self._fault_bits |= RackFault.PROGRAMME_INVALID
+            return CommandResult.REFUSED_PROGRAMME
+        if command in {RackCommand.START, RackCommand.RESUME}:
+            self._fault_bits = 0
+            self._armed_tick = self._tick
+        if command is RackCommand.RESET:
+            self._fault_bits = 0
+            self._s[S.FAULT_BITS] = self._s[S.PHASE] = self._s[S.STEP] = self._s[S.SHOWN_STEP] = 0.0
+        self._state = to
+        return CommandResult.ACCEPTED
+
+    def _take_programme(self) -> bool:
+        """Take the step registers over and put every channel at the first step. False when the rack refuses them."""
+        programme = programme_from(self._holding)
+        programme_id = int(self._holding["programme_id"][0])
+        if faults_of(programme, programme_id):
+            return False
+        self._programme, self._programme_id, self._steps = programme, programme_id, len(programme)
+        for row in (S.STEP, S.STEP_TIME_S, S.CHARGE_AH, S.DISCHARGE_AH, S.CHARGE_WH, S.DISCHARGE_WH, S.FAULT_BITS):
+            self._s[row] = 0.0
+        self._s[[S.TRUE_CHARGE_AH, S.TRUE_DISCHARGE_AH]] = 0.0
+        self._s[S.PHASE] = Phase.IN_PROGRAMME
+        return True
+
+    def outputs(self) -> Mapping[str, Values]:
+        """Every tag of the equipment type as the rack holds it after its last whole second."""
+        s, one, all_channels = self._s, np.ones(1), np.ones(self.channels)
+        in_programme = float(np.count_nonzero(s[S.PHASE] == Phase.IN_PROGRAMME))
+        return {
+            "rack_clock_s": one * self._tick,
+            "rack_clock_ms": one * 0.0,
+            "rack_state": one * self._state,
+            "rack_fault_bits": one * self._fault_bits,
+            "heartbeat_age_s": one * min(self._tick - self._beat_tick, AGE_SATURATES_S),
+            "command_seq_ack": one * self._seq_taken,
+            "command_result": one * self._result,
+            "active_programme_id": one * self._programme_id,
+            "active_steps": one * self._steps,
+            "ambient_temperature_c": one * ambient_kernel(self._tick, self._ambient_c),
+            "channels_running": one * in_programme,
+            "voltage_v": s[S.SHOWN_VOLTAGE_V].copy(),
+            "current_a": s[S.SHOWN_CURRENT_A].copy(),
+            "temperature_c": s[S.TEMPERATURE_C].copy(),
+            "state": s[S.SHOWN_STATE].copy(),
+            "step": s[S.SHOWN_STEP].copy(),
+            "fault_bits": s[S.FAULT_BITS].copy(),
+            "charge_ah": s[S.CHARGE_AH].copy(),
+            "discharge_ah": s[S.DISCHARGE_AH].copy(),
+            "charge_wh": s[S.CHARGE_WH].copy(),
+            "discharge_wh": s[S.DISCHARGE_WH].copy(),
+            "step_time_s": s[S.SHOWN_STEP_TIME_S].copy(),
+            "clock_s": all_channels * self._tick,
+            "clock_ms": all_channels * 0.0,
+            "cycle": s[S.SHOWN_CYCLE].copy(),
+            **{name: values.copy() for name, values in self._holding.items()},
+        }
+
+    def truth(self) -> Mapping[str, Values]:
+        """True state per channel.
+
+        soc: charge above the discharged end after formation, over capacity_ah (the charge between 2.5 and 4.2 V at
+        rest). r0_ohm at the present charge and temperature. first_cycle_efficiency from true currents, NaN until the
+        first cycle's discharge has ended.
+        """
+        p, s = self._p, self._s
+        cycle_over = (s[S.PHASE] == Phase.DONE) | (s[S.SHOWN_CYCLE] > self._programme[0, 1])
+        known = cycle_over & (s[S.TRUE_CHARGE_AH] > 0) & (s[S.TRUE_DISCHARGE_AH] > 0)
+        charged = np.where(known, s[S.TRUE_CHARGE_AH], 1.0)
+        return {
+            "point": np.arange(1.0, self.channels + 1.0),
+            "soc": (s[S.X] - p[P.X_EMPTY]) / (p[P.X_FULL] - p[P.X_EMPTY]),
+            "capacity_ah": p[P.CAPACITY_AH].copy(),
+            "r0_ohm": np.array([resistances_kernel(c, p, s)[0] for c in range(self.channels)]),
+            "temperature_c": s[S.TEMPERATURE_C].copy(),
+            "first_cycle_efficiency": np.where(known, s[S.TRUE_DISCHARGE_AH] / charged, np.nan),
+        }
