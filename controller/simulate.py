@@ -55,7 +55,7 @@ async def start_child(name: str, arguments: list[str], log_file: Path) -> Child:
             sys.executable,
             "-m",
             *arguments,
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=sink,
             start_new_session=True,
@@ -81,20 +81,17 @@ async def stop_child(child: Child, timeout_s: float = STOP_TIMEOUT_S) -> int:
 class SimulatedEquipment:
     """The processes that play a line's machines. `start` returns once all of them listen."""
 
-    def __init__(self, loaded: LoadedLine, folder: RunFolder, base: TimeBase, seed: int) -> None:
-        if loaded.file.simulation is None:
-            raise BadInputError(
-                f"{loaded.path}: the line has no [simulation] table, so there is nothing to simulate",
-                "add [simulation] with a machine for each device, or use celltwin run against real equipment",
-            )
+    def __init__(self, loaded: LoadedLine, folder: RunFolder, seed: int) -> None:
         self._loaded = loaded
         self._folder = folder
-        self._base = base
         self._seed = seed
         self.children: list[Child] = []
 
     async def start(self) -> None:
-        """Start every machine. Raises RunError or BadInputError when one does not come up; then none is left running."""
+        """Start every machine; plant time stands still until `release`.
+
+        Raises RunError or BadInputError when one does not come up; then none is left running.
+        """
         self._folder.prepare()
         try:
             for device in self._loaded.file.simulation.machines if self._loaded.file.simulation else ():
@@ -103,7 +100,14 @@ class SimulatedEquipment:
         except BaseException:
             await self.stop()
             raise
-        self._folder.write_time_base(self._base, {"pids": {c.name: c.process.pid for c in self.children}})
+
+    async def release(self, base: TimeBase) -> None:
+        """Let plant time run on `base`, and say so in the run folder."""
+        for child in self.children:
+            assert child.process.stdin is not None
+            child.process.stdin.write(f"{base.plant_start_ns},{base.wall_start_ns},{base.speed!r}\n".encode())
+            await child.process.stdin.drain()
+        self._folder.write_time_base(base, {"pids": {c.name: c.process.pid for c in self.children}})
 
     async def stop(self) -> None:
         """End what still runs."""
@@ -121,10 +125,8 @@ class SimulatedEquipment:
         raise self._ended(child)
 
     async def _start_one(self, device: str) -> Child:
-        base = self._base
         arguments = ["simulators", device, "--line", str(self._loaded.path), "--out", str(self._folder.path)]
-        arguments += ["--time-base", f"{base.plant_start_ns},{base.wall_start_ns},{base.speed!r}"]
-        arguments += ["--seed", str(self._seed), "--parent-pid", str(os.getpid())]
+        arguments += ["--time-base", "-", "--seed", str(self._seed), "--parent-pid", str(os.getpid())]
         return await start_child(device, arguments, self._folder.log / f"{device}.log")
 
     async def _ready(self, child: Child) -> None:

@@ -53,6 +53,8 @@ class WebTwin(Strict):
     """Loading statistics of a coater's web."""
 
     device: Name
+    width_m: Positive = Field(default=0.30, description="Coated width that the lanes divide evenly.")
+    publish_period_s: NonNegative = Field(default=60.0, description="Plant seconds between results; 0: every sample.")
 
 
 class Twin(Strict):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from configs.schema import Equipment, MachineControl
@@ -38,8 +38,7 @@ class JobContext:
 
     commander: Commander
     clock: Clock
-    record: Callable[[Frame], Awaitable[None]]
-    save_state: Callable[[str, bytes], None]
+    record: Callable[[Frame, Mapping[str, bytes]], Awaitable[None]]  # with the state that belongs to it
     load_state: Callable[[str], bytes | None]
 
 
@@ -142,10 +141,10 @@ class Job:
     async def _enter(self, phase: Phase, why: str) -> None:
         self.phase = phase
         saved = {"recipe": self._recipe.name, "phase": phase.value}
-        self._context.save_state(self._state_key, json.dumps(saved).encode())
         severity = "error" if phase is Phase.FAILED else "info"
         log.log(logging.ERROR if phase is Phase.FAILED else logging.INFO, "%s: %s", self._device, why)
-        await self._context.record(event(self._device, self._context.clock.now_ns(), severity, why))
+        state = {self._state_key: json.dumps(saved).encode()}
+        await self._context.record(event(self._device, self._context.clock.now_ns(), severity, why), state)
 
     @property
     def _state_key(self) -> str:

@@ -20,8 +20,7 @@ from controller.types import Frame
 
 log = logging.getLogger(__name__)
 
-Append = Callable[[Sequence[Frame]], Awaitable[None]]
-SaveState = Callable[[str, bytes], None]
+Append = Callable[[Sequence[Frame], Mapping[str, bytes]], Awaitable[None]]
 Watcher = Callable[[Sequence[Frame]], None]
 
 CHECKPOINT_S = 2.0
@@ -41,6 +40,10 @@ class Stage(Protocol):
         """The stage's whole state."""
         ...
 
+    def restore(self, saved: bytes) -> None:
+        """Continue from a checkpoint. Raises ValueError when it is not one of this stage."""
+        ...
+
 
 class Pipeline:
     """Takes Frames from every device task; one batch is done when it is durable and its watchers have seen it."""
@@ -49,14 +52,12 @@ class Pipeline:
         self,
         clock: Clock,
         append: Append,
-        save_state: SaveState,
         gaps: GapDetector,
         stages: Mapping[tuple[str, str], Stage],
         watchers: Sequence[Watcher],
     ) -> None:
         self._clock = clock
         self._append = append
-        self._save_state = save_state
         self._gaps = gaps
         self._stages = stages
         self._watchers = watchers
@@ -67,36 +68,36 @@ class Pipeline:
     async def accept(self, frames: Sequence[Frame]) -> None:
         """Make Frames and what follows from them durable, then show them."""
         batch: list[Frame] = []
+        state: dict[str, bytes] = {}
         for frame in frames:
             gap = self._gaps.observe(frame)
             if gap is not None:
                 log.warning("%s: gap of %.0f s in %s", frame.device, gap.columns["duration_s"][0], frame.stream)
                 batch.append(gap)
             batch.append(frame)
-            result = await self._run_stage(frame)
+            result = await self._run_stage(frame, state)
             if result is not None:
                 batch.append(result)
-        self._save_state(GAPS_STATE, self._gaps.checkpoint())
-        await self._append(batch)
+        state[GAPS_STATE] = self._gaps.checkpoint()
+        await self._append(batch, state)
         for watch in self._watchers:
             watch(batch)
 
-    async def record(self, frame: Frame) -> None:
-        """Make one record (command, event) durable and show it; no twin looks at records."""
-        await self._append([frame])
+    async def record(self, frame: Frame, state: Mapping[str, bytes] | None = None) -> None:
+        """Make one record (command, event), and state that belongs to it, durable and show it; no twin sees records."""
+        await self._append([frame], state or {})
         for watch in self._watchers:
             watch([frame])
 
-    def checkpoint(self) -> None:
-        """Hand every stage's state to the durable store; it is on disk with the next append."""
-        for key, stage in self._stages.items():
-            self._save_state(state_key(*key), stage.checkpoint())
+    def checkpoint(self) -> dict[str, bytes]:
+        """Every stage's state, by the name under which it is stored. Only between Frames."""
+        return {state_key(*key): stage.checkpoint() for key, stage in self._stages.items()}
 
     def close(self) -> None:
         """End the worker thread. Nothing may be accepted afterwards."""
         self._worker.shutdown(wait=True)
 
-    async def _run_stage(self, frame: Frame) -> Frame | None:
+    async def _run_stage(self, frame: Frame, state: dict[str, bytes]) -> Frame | None:
         key = (frame.device, frame.stream)
         stage = self._stages.get(key)
         if stage is None:
@@ -115,7 +116,7 @@ class Pipeline:
         now = loop.time()
         if now - self._saved_at.get(key, -CHECKPOINT_S) >= CHECKPOINT_S:
             self._saved_at[key] = now
-            self._save_state(state_key(*key), stage.checkpoint())
+            state[state_key(*key)] = stage.checkpoint()
         return result
 
 

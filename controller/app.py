@@ -1,0 +1,234 @@
+"""Builds one line's controller from its configuration and runs it: the only place where concrete objects meet.
+
+Order of life: run folder, kernels, spool, sinks, twins, drivers, web page, then the device tasks. The end is the same
+way back: devices first, then what is still in flight, then the sinks get a bounded time to drain; what they do not take
+stays in the spool and is delivered by the next start on the same folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from configs.loader import LoadedLine
+from configs.schema import Equipment, Protocol
+from controller.clock import Clock, LineClock, TimeBase
+from controller.control.commands import Commander
+from controller.control.job import Job, JobContext
+from controller.drivers.base import Driver
+from controller.errors import BadInputError, CelltwinError, StorageError
+from controller.gateway.supervisor import BackOff, DeviceTask
+from controller.historian.factory import build_sinks
+from controller.historian.sink import Drainer
+from controller.historian.spool import Spool
+from controller.housekeeping import Housekeeping, RunRecord
+from controller.pipeline.gaps import GapDetector, StreamRule
+from controller.pipeline.pipeline import GAPS_STATE, Pipeline, Stage, state_key
+from controller.pipeline.stages import build_stages
+from controller.records import event
+from controller.runfolder import RunFolder
+from controller.types import ConnectionState, SinkCounters
+from controller.web.app import create_app
+from controller.web.describe import describe
+from controller.web.server import serve
+from controller.web.view import LiveView
+
+log = logging.getLogger(__name__)
+
+DRAIN_S = 20.0
+"""Wall seconds that the sinks get at the end to take what the spool still holds."""
+
+Say = Callable[[str], None]
+
+
+def warm_up(say: Say) -> None:
+    """Compile every kernel, or load it from the cache; says so when it takes long."""
+    from kernels.warm_up import warm_up as warm_up_kernels
+
+    warm_up_kernels(lambda name, seconds: say(f"compiled kernel {name} in {seconds:.1f} s") if seconds > 0.5 else None)
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How one run differs from another of the same line."""
+
+    folder: RunFolder
+    time_base: TimeBase | None = None  # None: plant time is wall time
+    duration_s: float | None = None  # plant seconds that the run is meant to last, for progress only
+    seed: int | None = None
+
+
+async def run_line(loaded: LoadedLine, options: RunOptions, stop: asyncio.Event, say: Say) -> None:
+    """Run the line until `stop` is set. Raises CelltwinError; leaves a valid run folder however it ends."""
+    options.folder.prepare()
+    if loaded.path.resolve() != options.folder.line.resolve():
+        shutil.copyfile(loaded.path, options.folder.line)
+    clock = LineClock(options.time_base)
+    controller = _Controller(loaded, options, clock, say)
+    async with AsyncExitStack() as stack:
+        await controller.build(stack)
+        await controller.run(stop)
+
+
+class _Controller:
+    """The objects of one run, in the order in which they are built and the reverse order in which they end."""
+
+    def __init__(self, loaded: LoadedLine, options: RunOptions, clock: Clock, say: Say) -> None:
+        self._loaded = loaded
+        self._options = options
+        self._clock = clock
+        self._say = say
+        plant_start_ns = options.time_base.plant_start_ns if options.time_base else clock.now_ns()
+        info = describe(loaded.file, loaded.equipment, loaded.recipes, plant_start_ns, options.duration_s)
+        self._view = LiveView(info)
+        self._drivers: dict[str, Driver] = {}
+        self._tasks: list[tuple[str, Callable[[], object]]] = []
+
+    async def build(self, stack: AsyncExitStack) -> None:
+        """Open everything that belongs to us; nothing of the equipment yet."""
+        loaded, folder = self._loaded, self._options.folder
+        sinks = build_sinks(loaded, folder.parquet)
+        self._spool = Spool.open(folder.spool, loaded.file.spool, [sink.name for sink in sinks])
+        stack.push_async_callback(self._spool.close)
+        self._drainers = [Drainer(self._spool, sink) for sink in sinks]
+        self._view.set_spool(True)
+        self._drivers = {d.id: make_driver(loaded, d.id, self._clock) for d in loaded.file.device}
+        self._gaps = _gap_detector(loaded)
+        stages = self._build_stages()
+        self._pipeline = Pipeline(
+            self._clock,
+            self._spool.append,
+            self._gaps,
+            stages,
+            [self._view.accept],
+        )
+        stack.callback(self._pipeline.close)
+        self._run = RunRecord(loaded, folder, self._clock, self._options.time_base, self._options.seed)
+        if loaded.file.web.enabled:
+            web = loaded.file.web
+            address = await stack.enter_async_context(serve(create_app(self._view, self._clock), web.host, web.port))
+            self._say(f"live page: {address}")
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run all tasks until `stop`; then end them in order and drain."""
+        housekeeping = Housekeeping(self._counters, self._spool.ledger, self._view, self._run)
+        drains = [asyncio.create_task(d.run(), name=f"sink {d.name}") for d in self._drainers]
+        devices = [asyncio.create_task(task.run(), name=name) for name, task in self._device_tasks()]
+        jobs = [asyncio.create_task(job.run(), name=f"job {device}") for device, job in self._jobs()]
+        house = asyncio.create_task(housekeeping.run(), name="housekeeping")
+        stopped = asyncio.create_task(stop.wait(), name="stop")
+        status = "failed"
+        try:
+            running = [*drains, *devices, *jobs, house, stopped]
+            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopped}:
+                task.result()  # none of these ends by itself: this raises what ended it
+            status = "complete" if self._plant_time_reached() else "interrupted"
+        finally:
+            await _cancel([stopped, house, *jobs, *devices])
+            await self._last_append()
+            await self._drain(drains)
+            self._run.finish(status, self._counters(), self._spool.ledger())
+
+    def _counters(self) -> list[SinkCounters]:
+        return [self._spool.counters(drainer.name) for drainer in self._drainers]
+
+    def _plant_time_reached(self) -> bool:
+        """A run with a planned length is complete when plant time has passed it; one without never is incomplete."""
+        duration_s, base = self._options.duration_s, self._options.time_base
+        if duration_s is None or base is None:
+            return True
+        return self._clock.now_ns() - base.plant_start_ns >= 0.999 * duration_s * 1e9
+
+    def _build_stages(self) -> dict[tuple[str, str], Stage]:
+        """Twins, continued from their checkpoints where this folder has some."""
+        stages = build_stages(self._loaded)
+        for key, stage in stages.items():
+            saved = self._spool.load_state(state_key(*key))
+            if saved is not None:
+                try:
+                    stage.restore(saved)
+                except ValueError as error:
+                    log.warning("%s/%s: checkpoint not usable, starting anew: %s", *key, error)
+        saved = self._spool.load_state(GAPS_STATE)
+        if saved is not None:
+            self._gaps.restore(saved, "controller was not running")
+        return dict(stages)
+
+    def _device_tasks(self) -> Sequence[tuple[str, DeviceTask]]:
+        tasks = []
+        for device in self._loaded.file.device:
+            back_off = BackOff(device.retry_min_s, max(device.retry_min_s, device.retry_max_s))
+            driver = self._drivers[device.id]
+            tasks.append((device.id, DeviceTask(driver, back_off, self._pipeline.accept, self._on_state)))
+        return tasks
+
+    def _on_state(self, device: str, state: ConnectionState, detail: str) -> None:
+        self._view.set_connection(device, state, detail)
+        if state is ConnectionState.BACKING_OFF:
+            self._gaps.broken(device, detail)
+
+    def _jobs(self) -> Sequence[tuple[str, Job]]:
+        commander = Commander(self._drivers, self._loaded.equipment, self._clock, self._pipeline.record)
+        context = JobContext(
+            commander, self._clock, self._pipeline.record, self._spool.load_state
+        )
+        return [
+            (d.id, Job(d.id, self._loaded.equipment[d.id], self._loaded.recipes[d.id], d.heartbeat_timeout_s, context))
+            for d in self._loaded.file.device
+            if d.id in self._loaded.recipes
+        ]
+
+    async def _last_append(self) -> None:
+        """Save the twins' last state, with a record that makes it durable."""
+        ended = event("line", self._clock.now_ns(), "info", "controller stopped")
+        try:
+            await self._pipeline.record(ended, self._pipeline.checkpoint())
+        except StorageError as error:
+            log.error("the last state could not be saved: %s", error)
+
+    async def _drain(self, drains: Sequence[asyncio.Task[None]]) -> None:
+        """Give every sink its time; say what stays behind."""
+        await _cancel(drains)
+        await asyncio.gather(*(drainer.drain(DRAIN_S) for drainer in self._drainers), return_exceptions=True)
+        for counters in self._counters():
+            if counters.spooled:
+                log.warning("%s: %d rows stay in the spool for the next start", counters.sink, counters.spooled)
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[object]] | Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    for result in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(result, Exception) and not isinstance(result, CelltwinError):
+            log.error("while ending: %r", result)
+
+
+def make_driver(loaded: LoadedLine, device_id: str, clock: Clock) -> Driver:
+    """The driver that speaks the device's protocol; only its library is imported."""
+    device = next(d for d in loaded.file.device if d.id == device_id)
+    equipment: Equipment = loaded.equipment[device_id]
+    match equipment.protocol:
+        case Protocol.MODBUS:
+            from controller.drivers.modbus import ModbusDriver
+
+            return ModbusDriver(device, equipment, clock)
+        case Protocol.OPCUA:
+            from controller.drivers.opcua import OpcUaDriver
+
+            return OpcUaDriver(device, equipment, clock)
+    raise BadInputError(f"{device_id}: no driver for protocol {equipment.protocol}")
+
+
+def _gap_detector(loaded: LoadedLine) -> GapDetector:
+    rules = {}
+    for device_id, equipment in loaded.equipment.items():
+        for group in equipment.group:
+            if group.period_s > 0:
+                polled = equipment.protocol is Protocol.MODBUS
+                rules[device_id, group.name] = StreamRule(group.period_s, polled)
+    return GapDetector(rules)

@@ -1,0 +1,68 @@
+"""What a person sees of a demo: progress while it runs, a table and the paths at the end."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from configs.loader import LoadedLine
+from controller.demo import Demo
+from controller.demo import Progress as DemoProgress
+from controller.runfolder import RunFolder
+from controller.simulate import folder_name, wall_ns
+
+
+async def run_demo(
+    loaded: LoadedLine, seconds: float | None, speed: float | None, out_dir: Path | None, console: Console
+) -> int:
+    """Run the demo with its progress on the screen; returns the exit code."""
+    simulation = loaded.file.simulation
+    speed = speed or (simulation.speed if simulation else 1.0)
+    duration_s = seconds * speed if seconds is not None else (simulation.duration_s if simulation else 0.0)
+    folder = RunFolder(out_dir or Path(folder_name(loaded.file.line.name, wall_ns())))
+    console.print(f"{loaded.file.line.title or loaded.file.line.name}: {len(loaded.file.device)} simulated devices, ", end="")
+    console.print(f"{duration_s / 3600:.1f} h of plant time in about {duration_s / speed:.0f} s")
+    demo = Demo(loaded, folder, speed, duration_s, console.print)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[rows]:,} rows"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=False) as bar:
+        task = bar.add_task("starting equipment and controller", total=1.0, rows=0)
+        first = False
+
+        def show(progress: DemoProgress) -> None:
+            nonlocal first
+            if progress.wall_to_first_data_s is not None and not first:
+                first = True
+                console.print(f"first data after {progress.wall_to_first_data_s:.1f} s")
+            text = f"plant time {progress.plant_s / 3600:5.1f} h"
+            bar.update(task, completed=progress.fraction, description=text, rows=progress.rows)
+
+        complete = await demo.run(show)
+    if not complete:
+        console.print("interrupted; the run folder is complete up to here")
+    await finish(folder, console)
+    return 0
+
+
+async def finish(folder: RunFolder, console: Console) -> None:
+    """Build the report and print the summary and where everything is."""
+    from controller.report.build import build_report
+    from controller.report.summary import summary
+
+    console.print("building the report")
+    report = await asyncio.to_thread(build_report, folder.path)
+    table = Table("what", "value", title="Summary", show_header=False)
+    for name, value in summary(folder.path):
+        table.add_row(name, value)
+    console.print(table)
+    console.print(f"report:  {report}")
+    console.print(f"Parquet: {folder.parquet}")
