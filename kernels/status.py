@@ -1,6 +1,7 @@
-"""Outcome codes of kernels: one small integer beside every value. The codes are stored in data, so they never change meaning.
+"""Outcome codes of kernels: one small integer beside every value.
 
-Plain integers, because kernels compare them; `name` is for people.
+The codes are stored in data, so they never change meaning. Plain integers, because kernels compare them; `name` is
+for people.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ OUT_OF_SPACE = 9
 """The output buffer is too small; nothing beyond it was written."""
 NOT_IDENTIFIABLE = 10
 """The data cannot support a value; the uncertainty says so."""
+DEGRADED = 11
+"""Good, but an auxiliary input (a temperature) was unusable and its last good value stood in."""
 
 NAMES = (
     "ok",
@@ -40,6 +43,7 @@ NAMES = (
     "reset",
     "out_of_space",
     "not_identifiable",
+    "degraded",
 )
 
 
