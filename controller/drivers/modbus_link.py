@@ -1,0 +1,182 @@
+"""One Modbus TCP connection: one request at a time, each with its own wall deadline. Knows no tags and no plan.
+
+After silence or nonsense the connection is aborted, so that a late answer has no socket left to arrive on. pymodbus
+carries the bytes and numbers the transactions; its own reconnection and retries are off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, cast
+
+from pymodbus.client import AsyncModbusTcpClient
+from pymodbus.exceptions import ModbusException
+from pymodbus.pdu import ModbusPDU
+
+from controller.drivers.modbus_wire import BUSY, GATEWAY_CODES, RawInputRegisters, RawRegisters, check_replies, explain
+from controller.errors import DeviceLostError, DeviceRefusedError, PeerError, ProtocolError
+
+BUSY_PAUSES_S = (0.02, 0.05, 0.1, 0.2)  # between tries after exception 6, as far as the request's deadline allows
+_BUFFER_BYTES = 1024  # pymodbus drops more than 264 bytes unread: a late and a current answer in one segment
+
+
+class Link:
+    """Connection to `host`:`port`. `where` names device and endpoint in every error text."""
+
+    def __init__(self, where: str, host: str, port: int, timeout_s: float) -> None:
+        self.where = where
+        self.requests = 0  # answered ones, since the link was made
+        self.busy_retries = 0
+        self._host, self._port, self._timeout_s = host, port, timeout_s
+        self._lock = asyncio.Lock()  # per request, so that a write waits for one answer and not for a whole poll
+        self._client: AsyncModbusTcpClient | None = None
+        self._pending: ModbusPDU | None = None
+        self._alarm: asyncio.Timeout | None = None
+        self._fault: PeerError | None = None
+        logger = logging.getLogger("pymodbus.logging")
+        if logger.level == logging.NOTSET:
+            # What it would say at every failed attempt reaches the supervisor as an error, which logs changes only.
+            logger.setLevel(logging.CRITICAL)
+
+    async def connect(self) -> None:
+        """Connects within the timeout, afresh. Raises DeviceLostError with the system's reason."""
+        await self.close()
+        client = AsyncModbusTcpClient(
+            self._host,
+            port=self._port,
+            reconnect_delay=0,
+            retries=0,
+            timeout=2 * self._timeout_s + 1,  # never reached: our deadlines are shorter
+            trace_packet=self._on_packet,
+            trace_connect=self._on_connect,
+        )
+        client.register(RawRegisters)
+        client.register(RawInputRegisters)
+        client.ctx.max_buffer_size = _BUFFER_BYTES
+        why: list[str] = []
+        create = client.ctx.call_create
+
+        async def create_and_tell() -> Any:  # pymodbus keeps the reason of a failed connection to itself
+            try:
+                return await create()
+            except OSError as error:
+                why.append(error.strerror or str(error))
+                raise
+
+        client.ctx.call_create = create_and_tell
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                if await client.connect():
+                    self._client = client
+        except TimeoutError:
+            why.append(f"no answer within {self._timeout_s:g} s")
+        finally:
+            if self._client is None:
+                _abort(client)
+        if self._client is None:
+            raise DeviceLostError(
+                f"no connection to {self.where}: {'; '.join(why) or 'the peer hung up'}",
+                "is the device on, are address and port right, does a firewall or another master hold it?",
+            )
+
+    async def close(self) -> None:
+        """Aborts the connection; a request on its way ends with DeviceLostError. Never raises."""
+        if self._client is not None:
+            self._fail(DeviceLostError(f"the connection to {self.where} was closed by us"))
+            self._drop()
+            await asyncio.sleep(0)  # the transport closes its socket in the loop's next turn
+
+    async def exchange(self, request: ModbusPDU, what: str) -> ModbusPDU:
+        """The answer to `request`: the right reply or an exception reply; busy ones are asked again.
+
+        `what` names the request in error texts. Raises DeviceLostError (silence, hang-up, gateway without device),
+        ProtocolError (nonsense) or DeviceRefusedError (busy until the deadline).
+        """
+        loop = asyncio.get_running_loop()
+        deadline = 0.0
+        for pause_s in (*BUSY_PAUSES_S, None):
+            async with self._lock:
+                deadline = deadline or loop.time() + self._timeout_s
+                reply = await self._once(request, deadline, what)
+            self.requests += 1
+            if reply.exception_code != BUSY:
+                break
+            if pause_s is None or loop.time() + pause_s >= deadline:
+                name, hint = explain(BUSY)
+                raise DeviceRefusedError(f"{self.where} refused {what}: {name}, for the whole time", hint, BUSY)
+            self.busy_retries += 1
+            await asyncio.sleep(pause_s)
+        if reply.exception_code in GATEWAY_CODES:
+            name, hint = explain(reply.exception_code)
+            raise DeviceLostError(f"{self.where}, {what}: {name}", hint)
+        return reply
+
+    async def _once(self, request: ModbusPDU, deadline: float, what: str) -> ModbusPDU:
+        """Sends and waits for the answer until `deadline` (loop time). Any failure but a refusal drops the link."""
+        client = self._client
+        if client is None:
+            raise DeviceLostError(f"{self.where}: not connected when {what}", "start connects it")
+        if client.ctx.recv_buffer:
+            self._drop()
+            raise ProtocolError(f"{self.where} sent the beginning of an answer that nobody asked for, before {what}")
+        task = asyncio.current_task()
+        cancels = task.cancelling() if task is not None else 0
+        self._pending, self._fault = request, None
+        try:
+            async with asyncio.timeout_at(deadline) as self._alarm:
+                reply: ModbusPDU = await cast("Any", client.execute(False, request))
+        except TimeoutError:
+            self._drop()
+            raise self._reason(what) from None
+        except ModbusException as error:
+            self._drop()
+            raise DeviceLostError(f"{self.where}, {what}: the connection is gone ({error})") from None
+        finally:
+            self._pending = self._alarm = None
+        if task is not None and task.cancelling() > cancels:
+            # asyncio.wait_for of Python 3.11, which pymodbus uses, eats a cancellation that comes with the answer.
+            raise asyncio.CancelledError
+        return reply
+
+    def _reason(self, what: str) -> PeerError:
+        """Why the request failed: what the hooks saw, else silence."""
+        if self._fault is None:
+            return DeviceLostError(
+                f"{self.where} did not answer within {self._timeout_s:g} s, {what}",
+                "is it on and is the unit number right? A slow device needs a longer modbus.timeout_s",
+            )
+        return type(self._fault)(f"{self._fault.what}, {what}", self._fault.hint)
+
+    def _drop(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            _abort(client)
+
+    def _fail(self, fault: PeerError) -> None:
+        """Ends the pending request now: an answer that cannot come is not waited for."""
+        if self._pending is not None and self._alarm is not None and not self._alarm.expired():
+            self._fault = self._fault or fault
+            self._alarm.reschedule(0.0)
+
+    def _on_packet(self, sending: bool, data: bytes) -> bytes:
+        """pymodbus's hook: all bytes since the last request, again with every segment."""
+        if not sending and self._pending is not None and (fault := check_replies(data, self._pending)):
+            self._fail(
+                ProtocolError(f"{self.where} sent {fault}", "is this port really Modbus TCP, and is one master enough?")
+            )
+            return b""
+        return data
+
+    def _on_connect(self, connected: bool) -> None:
+        """pymodbus's hook; it does not end the pending request itself."""
+        if not connected:
+            self._fail(DeviceLostError(f"{self.where} closed the connection", "did it restart?"))
+
+
+def _abort(client: AsyncModbusTcpClient) -> None:
+    """Closes without waiting for unsent bytes: a half-open peer would never take them."""
+    transport = cast("asyncio.Transport | None", client.ctx.transport)
+    if transport is not None:
+        transport.abort()
+    client.close()
