@@ -159,10 +159,14 @@ def _pinpoint(data: Any, path: KeyPath, text: str) -> KeyPath:
         stack += [((*here, part), inner) for part, inner in items]
         below = here[len(path) :]
         exact = bool(below) and (below[-1] in quoted or (isinstance(value, str) and value in quoted))
-        score = 2 * exact + sum(part in words for part in below) + (bool(below) and below[-1] in words)
+        score = 2 * exact + sum(part in words for part in below)
         if below and (exact or below[-1] in words) and score >= best[0]:
             best = (score, here)
-    return best[1]
+    place = best[1]
+    table = value_at(data, place[:-1]) if len(place) > len(path) else None
+    if isinstance(table, dict) and place[-1] not in words:  # found by its name: the key that is meant is beside it
+        place = next(((*place[:-1], key) for key in table if key in words), place)
+    return place
 
 
 def _take_out(data: Any, path: KeyPath) -> bool:
