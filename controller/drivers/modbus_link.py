@@ -14,7 +14,15 @@ from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.exceptions import ModbusException
 from pymodbus.pdu import ModbusPDU
 
-from controller.drivers.modbus_wire import BUSY, GATEWAY_CODES, RawInputRegisters, RawRegisters, check_replies, explain
+from controller.drivers.modbus_wire import (
+    BUSY,
+    GATEWAY_CODES,
+    RawInputRegisters,
+    RawRegisters,
+    check_replies,
+    explain,
+    whole_replies,
+)
 from controller.errors import DeviceLostError, DeviceRefusedError, PeerError, ProtocolError
 
 BUSY_PAUSES_S = (0.02, 0.05, 0.1, 0.2)  # between tries after exception 6, as far as the request's deadline allows
@@ -117,9 +125,9 @@ class Link:
         client = self._client
         if client is None:
             raise DeviceLostError(f"{self.where}: not connected when {what}", "start connects it")
-        if client.ctx.recv_buffer:
+        if not whole_replies(client.ctx.recv_buffer):  # its rest would be taken for the beginning of our answer
             self._drop()
-            raise ProtocolError(f"{self.where} sent the beginning of an answer that nobody asked for, before {what}")
+            raise ProtocolError(f"{self.where} sent a part of an answer that nobody waits for, before {what}")
         task = asyncio.current_task()
         cancels = task.cancelling() if task is not None else 0
         self._pending, self._fault = request, None
@@ -160,8 +168,12 @@ class Link:
             self._alarm.reschedule(0.0)
 
     def _on_packet(self, sending: bool, data: bytes) -> bytes:
-        """pymodbus's hook: all bytes since the last request, again with every segment."""
-        if not sending and self._pending is not None and (fault := check_replies(data, self._pending)):
+        """pymodbus's hook: all bytes since the last request, again with every segment. What it returns is decoded."""
+        if sending:
+            return data
+        if self._pending is None:
+            return b""
+        if fault := check_replies(data, self._pending):
             self._fail(
                 ProtocolError(f"{self.where} sent {fault}", "is this port really Modbus TCP, and is one master enough?")
             )

@@ -73,6 +73,14 @@ def _body_length(request: ModbusPDU) -> int:
     return 6 if isinstance(request, WriteMultipleRegistersRequest) else 3 + 2 * request.count
 
 
+def whole_replies(data: bytes) -> bool:
+    """True where `data` is nothing or whole frames; a repeated answer is one, and skipped by its transaction number."""
+    at, size = 0, len(data)
+    while size - at >= _HEADER.size:
+        at += 6 + int(_HEADER.unpack_from(data, at)[2])
+    return at == size
+
+
 def check_replies(data: bytes, request: ModbusPDU) -> str:
     """What is wrong with the bytes received since `request` was sent; "" where nothing is, also when more must follow.
 
