@@ -13,14 +13,14 @@ from configs.schema.base import Name, NonNegative, Positive, Strict
 class CellModel(Strict):
     """Two-RC equivalent circuit of one cell design, the contents of a file under configs/cells."""
 
-    name: Name
-    title: str
+    name: Name = Field(description="Short name of the cell design.")
+    title: str = Field(description="What people call it.")
     source: str = Field(description="Where the numbers come from.")
     capacity_ah: Positive = Field(description="Usable capacity after formation, between the voltage limits.")
     capacity_sd_ah: Positive = Field(description="Cell-to-cell standard deviation of it that the twin assumes.")
     first_cycle_efficiency: float = Field(gt=0.5, le=1.0, description="Discharge over charge of the first full cycle.")
-    voltage_min_v: Positive
-    voltage_max_v: Positive
+    voltage_min_v: Positive = Field(description="Lowest voltage in use.")
+    voltage_max_v: Positive = Field(description="Highest voltage in use; a recipe may not charge beyond it.")
     r0_ohm: Positive = Field(description="Ohmic resistance at 25 C.")
     r0_sd_ohm: Positive = Field(description="Cell-to-cell standard deviation of it.")
     r1_ohm: Positive = Field(description="Resistance of the fast RC pair at 25 C.")

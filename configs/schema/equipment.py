@@ -91,7 +91,7 @@ class Group(Strict):
     """Tags that are read together; one stream of Frames, one table in the historian."""
 
     name: Name = Field(description="Stream name: InfluxDB measurement and Parquet folder.")
-    text: str = ""
+    text: str = Field(default="", description="One line for people.")
     table: str = Field(
         default="input",
         pattern="^(input|holding)$",
@@ -176,13 +176,13 @@ CONTROL_TAGS = frozenset(
 class Equipment(Strict):
     """One equipment type, the contents of a file under configs/equipment."""
 
-    name: Name
+    name: Name = Field(description="Short name of the equipment type.")
     title: str = Field(description="What people call it.")
     protocol: Protocol
-    modbus: ModbusOptions | None = None
-    opcua: OpcUaOptions | None = None
+    modbus: ModbusOptions | None = Field(default=None, description="How it is read; absent: the defaults.")
+    opcua: OpcUaOptions | None = Field(default=None, description="How it is read; required for opcua.")
     control: MachineControl | None = Field(default=None, description="How to command it; absent: it is only read.")
-    group: tuple[Group, ...] = Field(min_length=1)
+    group: tuple[Group, ...] = Field(min_length=1, description="Tables of tags.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -42,7 +42,7 @@ class Device(Strict):
 class CellTwin(Strict):
     """Filter on every channel of a formation rack."""
 
-    device: Name
+    device: Name = Field(description="Id of the device whose channels are followed.")
     cell: str = Field(description="Cell model: a name under configs/cells or a path beside the line file.")
     publish_period_s: NonNegative = Field(
         default=0.0, description="Plant seconds between results; 0: with every Frame."
@@ -52,7 +52,7 @@ class CellTwin(Strict):
 class WebTwin(Strict):
     """Loading statistics of a coater's web."""
 
-    device: Name
+    device: Name = Field(description="Id of the device whose web is followed.")
     width_m: Positive = Field(default=0.30, description="Coated width that the lanes divide evenly.")
     publish_period_s: NonNegative = Field(default=60.0, description="Plant seconds between results; 0: every sample.")
 
@@ -60,8 +60,8 @@ class WebTwin(Strict):
 class Twin(Strict):
     """What is followed live."""
 
-    cells: tuple[CellTwin, ...] = ()
-    web: tuple[WebTwin, ...] = ()
+    cells: tuple[CellTwin, ...] = Field(default=(), description="Racks whose cells are followed.")
+    web: tuple[WebTwin, ...] = Field(default=(), description="Coaters whose webs are followed.")
 
 
 class WhenFull(Enum):
@@ -81,7 +81,7 @@ class Spool(Strict):
 class ParquetSink(Strict):
     """Parquet files under the run folder; always on unless turned off."""
 
-    enabled: bool = True
+    enabled: bool = Field(default=True, description="Whether Parquet files are written.")
     rows_per_file: int = Field(default=50_000, ge=1, description="A file is closed at this many rows ...")
     seconds_per_file: Positive = Field(
         default=5.0, description="... or when its oldest row has waited so many wall seconds."
@@ -110,15 +110,15 @@ class Sinks(Strict):
     """Where the spool drains to."""
 
     parquet: ParquetSink = ParquetSink()
-    influxdb: InfluxSink | None = None
+    influxdb: InfluxSink | None = Field(default=None, description="InfluxDB; absent: not used.")
 
 
 class Web(Strict):
     """The live page and the health, readiness and metrics addresses."""
 
-    enabled: bool = True
+    enabled: bool = Field(default=True, description="Whether the page is served.")
     host: str = Field(default="127.0.0.1", description="Loopback by default: the page has no login.")
-    port: Port = 8377
+    port: Port = Field(default=8377, description="TCP port of the page.")
 
 
 class Simulation(Strict):
@@ -140,12 +140,14 @@ class LineFile(Strict):
     """One line, the contents of a file under configs/lines."""
 
     line: Line
-    device: tuple[Device, ...] = Field(min_length=1)
+    device: tuple[Device, ...] = Field(min_length=1, description="The machines of the line.")
     twin: Twin = Twin()
     spool: Spool = Spool()
     sinks: Sinks = Sinks()
     web: Web = Web()
-    simulation: Simulation | None = None
+    simulation: Simulation | None = Field(
+        default=None, description="What `simulate` and `demo` start; absent: the line is real."
+    )
 
     @model_validator(mode="after")
     def _references(self) -> Self:

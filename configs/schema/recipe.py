@@ -53,21 +53,23 @@ class FormationRecipe(Strict):
     """Step programme for a formation rack, the contents of a file under configs/recipes."""
 
     kind: str = Field(pattern="^formation$", description="formation")
-    name: Name
-    title: str
+    name: Name = Field(description="Short name of the recipe.")
+    title: str = Field(description="What people call it.")
     programme_id: int = Field(ge=1, le=65_535, description="Number that the rack shows while it runs this programme.")
-    step: tuple[FormationStep, ...] = Field(min_length=1, max_length=32)
+    step: tuple[FormationStep, ...] = Field(min_length=1, max_length=32, description="The steps, in order.")
 
 
 class CoatingRecipe(Strict):
     """Set-points of one coating job, the contents of a file under configs/recipes."""
 
     kind: str = Field(pattern="^coating$", description="coating")
-    name: Name
-    title: str
-    web_speed_m_s: Positive
-    pump_rate_ml_s: Positive
-    zone_temperature_c: tuple[float, ...] = Field(min_length=1, max_length=16)
+    name: Name = Field(description="Short name of the recipe.")
+    title: str = Field(description="What people call it.")
+    web_speed_m_s: Positive = Field(description="Web speed.")
+    pump_rate_ml_s: Positive = Field(description="Slurry flow to the die.")
+    zone_temperature_c: tuple[float, ...] = Field(
+        min_length=1, max_length=16, description="Air temperature of every dryer zone, in the web's direction."
+    )
     length_m: Positive = Field(description="Web length to coat; the coater stops by itself after it.")
     target_mass_loading_kg_m2: Positive = Field(description="Dry mass per area and side.")
     tolerance_fraction: Positive = Field(default=0.02, description="Accepted deviation of loading, both ways.")
