@@ -16,7 +16,7 @@ import numpy as np
 from configs.schema import Access, Equipment, Tag, ValueType
 from controller.clock import Clock
 from controller.drivers.base import Driver
-from controller.errors import DeviceRefusedError, PeerError
+from controller.errors import CommandError, DeviceRefusedError, PeerError
 from controller.records import record
 from controller.types import Command, CommandOutcome, Frame, Quality, Write
 
@@ -110,6 +110,8 @@ class Commander:
             return Outcome(CommandOutcome.NOT_CONFIRMED, f"no agreeing read-back within {command.deadline_s:g} s")
         except DeviceRefusedError as error:
             return Outcome(CommandOutcome.REFUSED_BY_DEVICE, str(error))
+        except CommandError as error:
+            return Outcome(CommandOutcome.REFUSED_BY_US, str(error))
         except PeerError as error:
             return Outcome(CommandOutcome.LOST, str(error))
 

@@ -1,1 +1,1 @@
-"""Drivers: equipment protocols on one side, Frames and Writes on the other. Siblings never import each other's internals."""
+"""Drivers: an equipment's protocol on one side, Frames and Writes on the other."""

@@ -1,4 +1,4 @@
-"""What the gateway asks of every driver. A driver knows one device and one protocol; it decides nothing about retries."""
+"""What the gateway asks of every driver. A driver knows one device and one protocol, and nothing of retries."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ class Driver(Protocol):
     """One device. Life cycle: start, then read and write in any order, then stop; start may follow stop.
 
     Construction checks its arguments and opens nothing. All deadlines are wall time, owned by the driver. Every method
-    may raise PeerError (DeviceLostError, DeviceRefusedError, ProtocolError) and nothing else but cancellation; after
+    may raise PeerError (DeviceLostError, DeviceRefusedError, ProtocolError), write and read_back also CommandError for
+    tags that the equipment does not have or that cannot hold the value; nothing else but cancellation. After
     DeviceLostError or ProtocolError the supervisor calls stop and later start.
     """
 
