@@ -35,15 +35,16 @@ class Heaters:
     def step(self, setpoints_c: list[float] | None, normals: list[float]) -> None:
         """One inner step; None: heaters off, everything cools to the room."""
         p, base = self._p, self._base
-        new = []
-        for z in range(ZONES):
-            target = p.ambient_c if setpoints_c is None else setpoints_c[z]
-            leak = sum(base[n] - base[z] for n in (z - 1, z + 1) if 0 <= n < ZONES)
-            new.append(base[z] + self._share * (target - base[z] + p.zone_coupling * leak))
-        self._base = new
+        targets = [p.ambient_c] * ZONES if setpoints_c is None else setpoints_c
+        # The outer walls are tight: beyond them it is as warm as inside.
+        row = [base[0], *base, base[-1]]
+        self._base = base = [
+            t + self._share * (target - t + p.zone_coupling * (before + after - 2.0 * t))
+            for t, target, before, after in zip(base, targets, row[:-2], row[2:], strict=True)
+        ]
         ripple = [r.step(n) for r, n in zip(self._ripple, normals, strict=True)]
         on = 0.0 if setpoints_c is None else p.disturbance
-        self.air_c = [t + on * r for t, r in zip(new, ripple, strict=True)]
+        self.air_c = [t + on * r for t, r in zip(base, ripple, strict=True)]
 
     def ready(self, setpoints_c: list[float]) -> bool:
         """True when every zone is close enough to its set-point for a start."""
@@ -57,6 +58,8 @@ class Dryer:
         self._p = p
         self._film_k, self._rate = wet_film(_GRID_K, p.heat_transfer_w_m2_k)
         self._exit_m = p.die_to_dryer_m + ZONES * p.zone_length_m
+        self._zone_begin = p.die_to_dryer_m + p.zone_length_m * np.arange(ZONES)[:, np.newaxis]
+        self._zone_end = self._zone_begin + p.zone_length_m
         # Rows: distance of the centre from the die, length, dry kg, solvent kg.
         self._parcels: NDArray[np.float64] = np.empty((4, 0))
         self._growing = [0.0, 0.0, 0.0]
@@ -102,19 +105,15 @@ class Dryer:
         area = length * self._p.width_m
         critical = self._p.critical_solvent_fraction * dry_kg / area
         solvent = solvent_kg / area
-        before = solvent
-        for z in range(ZONES):
-            begin = self._p.die_to_dryer_m + z * self._p.zone_length_m
-            end = begin + self._p.zone_length_m
-            if moved > 0.0:
-                inside = np.minimum(place + moved, end) - np.maximum(place, begin)
-                time_s = np.maximum(inside, 0.0) * (duration / moved)
-            else:
-                time_s = np.where((place >= begin) & (place < end), duration, 0.0)
-            rate = float(np.interp(air_c[z] + ZERO_C_K, _GRID_K, self._rate))
-            solvent = dry(solvent, critical, rate, time_s)
-        self.evaporated_kg += float(((before - solvent) * area).sum())
-        self._parcels[3] = solvent * area
+        if moved > 0.0:
+            inside = np.minimum(place + moved, self._zone_end) - np.maximum(place, self._zone_begin)
+            time_s = np.maximum(inside, 0.0) * (duration / moved)
+        else:
+            time_s = np.where((place >= self._zone_begin) & (place < self._zone_end), duration, 0.0)
+        rates = np.interp(np.array(air_c) + ZERO_C_K, _GRID_K, self._rate)
+        left = dry(solvent, critical, rates @ time_s)
+        self.evaporated_kg += float(((solvent - left) * area).sum())
+        self._parcels[3] = left * area
 
     def _leave(self, air_c: list[float]) -> None:
         """Take away what has passed the exit; the oldest pieces are the last columns."""

@@ -1,4 +1,4 @@
-"""Evaporation of NMP from a thin coating in hot air: rate and film temperature, and the closed-form loss over a time.
+"""Evaporation of NMP from a thin coating in hot air: rate, film temperature, and what a dose of drying leaves.
 
 Constant-rate drying down to a critical solvent content, then a rate that falls in proportion to what is left (the
 characteristic drying curve; first-order falling rate). Pure functions on floats and arrays, SI units.
@@ -51,15 +51,13 @@ def _flux(film_k: Array, mass_transfer_m_s: float) -> Array:
     return np.asarray(mass_transfer_m_s * concentration, dtype=np.float64)
 
 
-def dry(solvent: Array, critical: Array, rate: float, time_s: Array) -> Array:
-    """Solvent left after `time_s`; all per area (kg/m2), `rate` is the constant rate in kg/m2/s. Exact, any time step.
+def dry(solvent: Array, critical: Array, dose: Array) -> Array:
+    """Solvent left (kg/m2) after a `dose` of drying: constant rate times time, summed over the zones on the way, kg/m2.
 
-    Nothing evaporates where `critical` is 0: there is no coating.
+    Exact for any dose, also across zones: both periods depend on rate and time through their product alone. Nothing
+    evaporates where `critical` (kg/m2) is 0: there is no coating.
     """
-    wet_time = np.maximum(solvent - critical, 0.0) / rate
-    constant = np.minimum(wet_time, time_s)
-    after = solvent - rate * constant
     coated = critical > 0.0
-    constant_rate_only = ~coated | (time_s <= wet_time)
-    decay = np.exp(-rate * (time_s - constant) / np.where(coated, critical, 1.0))
-    return np.asarray(np.where(constant_rate_only, np.where(coated, after, solvent), after * decay), dtype=np.float64)
+    falling = np.maximum(dose - np.maximum(solvent - critical, 0.0), 0.0)
+    decay = np.exp(-falling / np.where(coated, critical, 1.0))
+    return np.asarray(np.where(coated, (solvent - (dose - falling)) * decay, solvent), dtype=np.float64)
