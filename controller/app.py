@@ -174,9 +174,7 @@ class _Controller:
 
     def _jobs(self) -> Sequence[tuple[str, Job]]:
         commander = Commander(self._drivers, self._loaded.equipment, self._clock, self._pipeline.record)
-        context = JobContext(
-            commander, self._clock, self._pipeline.record, self._spool.load_state
-        )
+        context = JobContext(commander, self._clock, self._pipeline.record, self._spool.load_state)
         return [
             (d.id, Job(d.id, self._loaded.equipment[d.id], self._loaded.recipes[d.id], d.heartbeat_timeout_s, context))
             for d in self._loaded.file.device
@@ -193,8 +191,8 @@ class _Controller:
 
     async def _drain(self, drains: Sequence[asyncio.Task[None]]) -> None:
         """Give every sink its time; say what stays behind."""
-        await _cancel(drains)
         await asyncio.gather(*(drainer.drain(DRAIN_S) for drainer in self._drainers), return_exceptions=True)
+        await _cancel(drains)
         for counters in self._counters():
             if counters.spooled:
                 log.warning("%s: %d rows stay in the spool for the next start", counters.sink, counters.spooled)

@@ -76,7 +76,9 @@ def run(
 
 @app.command()
 def demo(
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Line file; default: the A-sample line.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="Line file; default: the A-sample line.")
+    ] = None,
     seconds: Annotated[float | None, typer.Option(min=1, help="Wall seconds that the demo lasts.")] = None,
     speed: Speed = None,
     out_dir: Annotated[Out, typer.Option("--out")] = None,

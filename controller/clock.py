@@ -43,6 +43,10 @@ class TimeBase:
         """Plant time at a wall time, both UTC nanoseconds."""
         return self.plant_start_ns + int((wall_ns - self.wall_start_ns) * self.speed)
 
+    def text(self) -> str:
+        """PLANT_START_NS,WALL_START_NS,SPEED: how processes of a line hand it on."""
+        return f"{self.plant_start_ns},{self.wall_start_ns},{self.speed!r}"
+
 
 class LineClock:
     """Wall clock seen through a TimeBase; without one, plant time is wall time."""

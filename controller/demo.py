@@ -19,7 +19,15 @@ from controller.clock import TimeBase
 from controller.errors import BadInputError, RunError
 from controller.runfolder import RunFolder
 from controller.signals import stop_event
-from controller.simulate import Child, SimulatedEquipment, make_time_base, start_child, stop_child, wall_ns
+from controller.simulate import (
+    Child,
+    SimulatedEquipment,
+    make_time_base,
+    send_line,
+    start_child,
+    stop_child,
+    wall_ns,
+)
 
 WATCH_S = 0.5
 MAX_RESTARTS = 3
@@ -95,7 +103,8 @@ class Demo:
             await asyncio.gather(self._equipment.start(), self._start_controller("-"))
             self._base = make_time_base(self._loaded, self._speed, self._duration_s, wall_ns())
             await self._equipment.release(self._base)
-            await _send(self._controller, self._base)
+            assert self._controller is not None
+            await send_line(self._controller, self._base.text())
             return await self._watch(stop, started_ns, show)
         finally:
             await self._stop()
@@ -169,8 +178,7 @@ class Demo:
         if restarts > MAX_RESTARTS or (code is not None and code > 0):
             raise self._failed(self._controller)
         self._say(f"the controller ended (signal {-(code or 0)}); starting it again on the same folder")
-        base = self._base
-        await self._start_controller(f"{base.plant_start_ns},{base.wall_start_ns},{base.speed!r}")
+        await self._start_controller(self._base.text())
 
     async def _stop(self) -> None:
         """Controller first, so that it stops reading before its equipment goes away."""
@@ -201,12 +209,6 @@ class Demo:
                 return state
         except (OSError, ValueError):
             return None
-
-
-async def _send(child: Child | None, base: TimeBase) -> None:
-    assert child is not None and child.process.stdin is not None
-    child.process.stdin.write(f"{base.plant_start_ns},{base.wall_start_ns},{base.speed!r}\n".encode())
-    await child.process.stdin.drain()
 
 
 def _accepted(state: dict[str, Any]) -> int:

@@ -1,13 +1,13 @@
 """The folder of one run: where everything lies, and the two small files that say what ran and on which time base.
 
-    run.json         what ran, versions, counters; rewritten whole at each change     (controller)
-    simulation.json  time base of the simulated equipment, addresses, process ids     (celltwin simulate)
-    line.toml        copy of the line file                                            (controller)
-    spool.sqlite3    durable buffer, ledger, cursors, states                          (historian)
-    parquet/         one folder per stream                                            (historian)
-    truth/           what no instrument shows; for tests and the report only          (simulators)
-    log/             one text file per process
-    report.html
+run.json         what ran, versions, counters; rewritten whole at each change     (controller)
+simulation.json  time base of the simulated equipment, addresses, process ids     (celltwin simulate)
+line.toml        copy of the line file                                            (controller)
+spool.sqlite3    durable buffer, ledger, cursors, states                          (historian)
+parquet/         one folder per stream                                            (historian)
+truth/           what no instrument shows; for tests and the report only          (simulators)
+log/             one text file per process
+report.html
 """
 
 from __future__ import annotations

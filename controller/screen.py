@@ -24,7 +24,9 @@ async def run_demo(
     speed = speed or (simulation.speed if simulation else 1.0)
     duration_s = seconds * speed if seconds is not None else (simulation.duration_s if simulation else 0.0)
     folder = RunFolder(out_dir or Path(folder_name(loaded.file.line.name, wall_ns())))
-    console.print(f"{loaded.file.line.title or loaded.file.line.name}: {len(loaded.file.device)} simulated devices, ", end="")
+    console.print(
+        f"{loaded.file.line.title or loaded.file.line.name}: {len(loaded.file.device)} simulated devices, ", end=""
+    )
     console.print(f"{duration_s / 3600:.1f} h of plant time in about {duration_s / speed:.0f} s")
     demo = Demo(loaded, folder, speed, duration_s, console.print)
     columns = (

@@ -23,13 +23,18 @@ from controller.runfolder import RunFolder
 log = logging.getLogger(__name__)
 
 READY_TIMEOUT_S = 120.0
-"""Wall seconds for a machine to listen: a cold start compiles its kernels first."""
+"""Wall seconds for a machine to be built or to listen: a cold start compiles its kernels first."""
 
 STOP_TIMEOUT_S = 10.0
 
 
+LEAD_S = 0.5
+"""Wall seconds between the time base being sent and plant time starting: a server needs that long to listen."""
+
+
 def make_time_base(loaded: LoadedLine, speed: float, duration_s: float, wall_ns: int) -> TimeBase:
-    """A time base that starts now; unless the line file fixes the start, plant time ends about when the demo does."""
+    """A time base that starts LEAD_S from now; unless the line file fixes the start, plant time ends about when the demo does."""
+    wall_ns += int(LEAD_S * NS_PER_S)
     simulation = loaded.file.simulation
     if simulation is not None and simulation.start is not None:
         start = simulation.start if simulation.start.tzinfo else simulation.start.replace(tzinfo=UTC)
@@ -79,7 +84,7 @@ async def stop_child(child: Child, timeout_s: float = STOP_TIMEOUT_S) -> int:
 
 
 class SimulatedEquipment:
-    """The processes that play a line's machines. `start` returns once all of them listen."""
+    """The processes that play a line's machines. `start` builds them, `release` gives them their time base."""
 
     def __init__(self, loaded: LoadedLine, folder: RunFolder, seed: int) -> None:
         self._loaded = loaded
@@ -96,17 +101,19 @@ class SimulatedEquipment:
         try:
             for device in self._loaded.file.simulation.machines if self._loaded.file.simulation else ():
                 self.children.append(await self._start_one(device))
-            await asyncio.gather(*(self._ready(child) for child in self.children))
+            await asyncio.gather(*(self._said(child, "warm") for child in self.children))
         except BaseException:
             await self.stop()
             raise
 
     async def release(self, base: TimeBase) -> None:
-        """Let plant time run on `base`, and say so in the run folder."""
+        """Let plant time run on `base`; returns once all machines listen. Raises RunError or BadInputError."""
         for child in self.children:
-            assert child.process.stdin is not None
-            child.process.stdin.write(f"{base.plant_start_ns},{base.wall_start_ns},{base.speed!r}\n".encode())
-            await child.process.stdin.drain()
+            await send_line(child, base.text())
+        await asyncio.gather(*(self._said(child, "ready") for child in self.children))
+        for child in self.children:
+            assert child.process.stdout is not None
+            child.reader = asyncio.create_task(_drain(child.process.stdout), name=f"output of {child.name}")
         self._folder.write_time_base(base, {"pids": {c.name: c.process.pid for c in self.children}})
 
     async def stop(self) -> None:
@@ -129,8 +136,8 @@ class SimulatedEquipment:
         arguments += ["--time-base", "-", "--seed", str(self._seed), "--parent-pid", str(os.getpid())]
         return await start_child(device, arguments, self._folder.log / f"{device}.log")
 
-    async def _ready(self, child: Child) -> None:
-        """Wait for the line that says that it listens; keep draining its output afterwards."""
+    async def _said(self, child: Child, word: str) -> None:
+        """Wait for the line on its output that starts with `word`."""
         stdout = child.process.stdout
         assert stdout is not None
         try:
@@ -138,11 +145,11 @@ class SimulatedEquipment:
                 while raw := await stdout.readline():
                     line = raw.decode(errors="replace").rstrip()
                     child.tail.append(line)
-                    if line.startswith("ready "):
-                        child.reader = asyncio.create_task(_drain(stdout), name=f"output of {child.name}")
+                    if line.split(" ", 1)[0] == word:
                         return
         except TimeoutError:
-            raise RunError(f"{child.name}: does not listen after {READY_TIMEOUT_S:.0f} s", self._where(child)) from None
+            what = f"{child.name}: not {word} after {READY_TIMEOUT_S:.0f} s"
+            raise RunError(what, self._where(child)) from None
         await child.process.wait()
         raise self._ended(child)
 
@@ -155,6 +162,16 @@ class SimulatedEquipment:
 
     def _where(self, child: Child) -> str:
         return f"see {self._folder.log / (child.name + '.log')}"
+
+
+async def send_line(child: Child, line: str) -> None:
+    """One line to its standard input; a child that has ended meanwhile is found out by whoever waits for it."""
+    assert child.process.stdin is not None
+    try:
+        child.process.stdin.write(f"{line}\n".encode())
+        await child.process.stdin.drain()
+    except (BrokenPipeError, ConnectionResetError):
+        log.warning("%s ended before it got its time base", child.name)
 
 
 async def _drain(stream: asyncio.StreamReader) -> None:

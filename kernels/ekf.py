@@ -11,8 +11,8 @@ unknown that a charge count cannot do without enters without linearisation error
 
 Plett, J. Power Sources 134 (2004) 262-276, for the form. The covariance is kept as one triangle, so it is symmetric,
 and updated as P - c c'/S with c = P h: with the gain exactly c/S, as here, Joseph's form is this, term by term. It
-stays positive definite because no update may shrink the variance along h by more than 1e9 (1e-16 is where double precision
-loses the sign), and because every prediction adds noise to every state. The curvature of the OCV adds its second-order
+stays positive definite because no update may shrink the variance along h by more than 1e9 (1e-16 is where double
+precision loses the sign), and because every prediction adds noise to every state. The curvature of the OCV adds its second-order
 term to the innovation's variance (Jazwinski, Stochastic Processes and Filtering Theory, 1970, section 9.3), so that a
 wide prior on a bent OCV is not taken for knowledge.
 
@@ -59,8 +59,8 @@ PARAMETER_COLUMNS = 10
 N_VOLTAGE, N_UNCERTAIN, N_FLOOR1, N_FLOOR2, N_FRACTION = 0, 1, 2, 3, 4
 N_WALK, N_WALK_RAW, N_R0_WALK, N_K_WALK, N_COUNTER = 5, 6, 7, 8, 9
 N_GAP, N_GAP_RATE, N_GATE, N_RAW_SD, N_UPPER, N_WALK_TIME = 10, 11, 12, 13, 14, 15
-N_RAW_SOC = 16
-NOISE_ENTRIES = 17
+N_RAW_SOC, N_FLOOR_RAW = 16, 17
+NOISE_ENTRIES = 18
 
 # Rows of the output array; capacities in Ah, the one unit that is not SI, because no one reads coulombs.
 (OUT_SOC, OUT_SOC_SD, OUT_U1, OUT_U2, OUT_R0, OUT_R0_SD, OUT_CAPACITY, OUT_CAPACITY_SD) = (0, 1, 2, 3, 4, 5, 6, 7)
@@ -145,10 +145,12 @@ def _predict(
         charge = mean * dt_s
         moved_var = noise[N_COUNTER] * noise[N_COUNTER] + shape2 * dt_s * dt_s
 
-    eta, walk = 1.0, noise[N_WALK]
-    if w[PHASE] < FORMED and charge > 0.0:
-        walk = noise[N_WALK_RAW]
-        eta = par[i, PAR_ETA]
+    eta, walk, floor2 = 1.0, noise[N_WALK], noise[N_FLOOR2]
+    if w[PHASE] < FORMED:
+        floor2 = noise[N_FLOOR_RAW]  # lithium that the SEI will take still holds the positive electrode down
+        if charge > 0.0:
+            walk = noise[N_WALK_RAW]
+            eta = par[i, PAR_ETA]
     g = eta * charge / capacity
     moved = g * w[K]
     g_var = eta * w[K] / capacity
@@ -178,7 +180,7 @@ def _predict(
     throughput = abs(moved)
     w[P00] += moved_var * g_var * g_var + walk * walk * throughput + noise[N_WALK_TIME] * dt_s
     w[P11] += (noise[N_FLOOR1] ** 2 + par[i, PAR_R1] * par[i, PAR_R1] * drive2) * (1.0 - a1 * a1)
-    w[P22] += (noise[N_FLOOR2] ** 2 + par[i, PAR_R2] * par[i, PAR_R2] * drive2) * (1.0 - a2 * a2)
+    w[P22] += (floor2 * floor2 + par[i, PAR_R2] * par[i, PAR_R2] * drive2) * (1.0 - a2 * a2)
     r0_walk = noise[N_R0_WALK] * par[i, PAR_R0]
     w[P33] += r0_walk * r0_walk * throughput + 1e-12 * dt_s * par[i, PAR_R0] * par[i, PAR_R0]
     w[P44] += noise[N_K_WALK] * dt_s
@@ -272,7 +274,8 @@ def _start(
     past = max(abs(current_a), par[i, PAR_CAPACITY] / 18_000.0) * factor
     w[P00] = soc_sd * soc_sd
     w[P11] = noise[N_FLOOR1] ** 2 + (past * par[i, PAR_R1]) ** 2
-    w[P22] = noise[N_FLOOR2] ** 2 + (past * par[i, PAR_R2]) ** 2
+    floor2 = noise[N_FLOOR_RAW] if w[PHASE] == RAW else noise[N_FLOOR2]
+    w[P22] = floor2 * floor2 + (past * par[i, PAR_R2]) ** 2
     w[P33] = par[i, PAR_R0_SD] ** 2
     w[P44] = par[i, PAR_K_SD] ** 2
 
@@ -408,3 +411,13 @@ def ekf_update(
         out[OUT_CAPACITY_SD, i] = capacity * math.sqrt(w[P44]) / w[K]
         out[OUT_INNOVATION, i] = innovation
         out[OUT_INNOVATION_SD, i] = math.sqrt(variance)
+
+
+def warm_up() -> None:
+    """Compiles with the signatures of twin/ekf.py."""
+    state, last_ns = np.zeros((1, STATE_COLUMNS)), np.zeros(1, dtype=np.int64)
+    state[0, PHASE], state[0, TEMPERATURE], state[0, K] = UNSEEN, REFERENCE_K, 1.0
+    one, parameters, noise = np.ones(1), np.ones((1, PARAMETER_COLUMNS)), np.ones(NOISE_ENTRIES)
+    ocv = np.array([[0.0, 2.0], [1.0, 2.0], [2.0, 2.0]])
+    out, code, quality = np.empty((OUTPUT_ROWS, 1)), np.empty(1, dtype=np.uint8), np.zeros(1, dtype=np.uint8)
+    ekf_update(state, last_ns, parameters, noise, ocv, last_ns + 1, one, one, 300.0 * one, quality, one, out, code)

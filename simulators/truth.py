@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -68,10 +69,16 @@ class TruthWriter:
         points = [len(record["point"]) for record in self._records]
         time_ns: NDArray[np.int64] = np.repeat(np.array(self._times, dtype=np.int64), points)
         columns = {
-            "time": pa.array(time_ns, pa.timestamp("ns", tz="UTC")),
-            "device": pa.array([self._device] * len(time_ns), pa.string()),
+            "time": _arrow(pa.timestamp("ns", tz="UTC"), time_ns),
+            "device": pa.repeat(pa.scalar(self._device), len(time_ns)),
         }
         for name in self._records[0]:
             joined = np.concatenate([record[name] for record in self._records])
-            columns[name] = pa.array(joined.astype(np.int32)) if name == "point" else pa.array(joined)
-        return pa.table(columns)
+            is_point = name == "point"
+            columns[name] = _arrow(pa.int32(), joined.astype(np.int32)) if is_point else _arrow(pa.float64(), joined)
+        return pa.Table.from_arrays(list(columns.values()), names=list(columns))
+
+
+def _arrow(kind: pa.DataType, values: NDArray[Any]) -> pa.Array:
+    """The array as a column. pa.array would import pandas to ask whether it is a Series: half a second, in mid-scan."""
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])

@@ -6,9 +6,6 @@ counter: current is seen at the stamps only, the counter also in between and ove
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
 from typing import Any
 
 import numpy as np
@@ -17,6 +14,7 @@ from numpy.typing import NDArray
 from configs.schema.cell import CellModel
 from kernels import ekf as layout
 from kernels.ekf import ekf_update as ekf_update_kernel
+from twin.checkpoint import pack, unpack
 from twin.parameters import FilterNoise, cell_parameters, filter_noise, ocv_table
 from twin.types import CellStates
 
@@ -28,8 +26,6 @@ OUTPUT_NAMES = (
     "soc", "soc_sd", "u1_v", "u2_v", "r0_ohm", "r0_sd_ohm",
     "capacity_ah", "capacity_sd_ah", "innovation_v", "innovation_sd_v",
 )  # fmt: skip
-CHECKPOINT_FORMAT = "celltwin-cell-filter"
-CHECKPOINT_VERSION = 1
 ZERO_CELSIUS_K = 273.15
 
 
@@ -41,8 +37,9 @@ class CellFilter:
             raise ValueError(f"a filter needs at least one channel, not {channels}")
         self.model = model
         self.channels = channels
-        self.parameters = cell_parameters(model, channels)
-        self._noise = filter_noise(noise or FilterNoise(), model)
+        assumed = noise or FilterNoise()
+        self.parameters = cell_parameters(model, channels, assumed)
+        self._noise = filter_noise(assumed, model)
         self._ocv = ocv_table(model)
         self._unknown = np.full(channels, np.nan)
         self._state, self._last_ns, self._counter_c = self._fresh()
@@ -115,41 +112,29 @@ class CellFilter:
 
     def checkpoint(self) -> bytes:
         """Everything that a restart needs. The next good sample after `restore` sees the time in between as a gap."""
-        head = {
-            "format": CHECKPOINT_FORMAT,
-            "version": CHECKPOINT_VERSION,
-            "model": self.model.name,
-            "channels": self.channels,
-        }
-        buffer = io.BytesIO()
-        np.savez(
-            buffer,
-            head=np.frombuffer(json.dumps(head).encode(), dtype=np.uint8),
-            state=self._state,
-            last_ns=self._last_ns,
-            counter_c=self._counter_c,
-            parameters=self.parameters,
-        )
-        return buffer.getvalue()
+        return pack(self._head, self._memory)
 
     def restore(self, data: bytes) -> None:
-        """Takes a `checkpoint` of the same design and number of channels. ValueError otherwise; nothing changed."""
-        try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as file:
-                head = json.loads(file["head"].tobytes())
-                arrays = [file[name] for name in ("state", "last_ns", "counter_c", "parameters")]
-        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
-            raise ValueError(f"not a cell filter's checkpoint: {error}") from error
-        wanted = (CHECKPOINT_FORMAT, CHECKPOINT_VERSION, self.model.name, self.channels)
-        found = tuple(head.get(key) for key in ("format", "version", "model", "channels")) if type(head) is dict else ()
-        if found != wanted:
-            raise ValueError(f"checkpoint is of {found}, this filter is {wanted}")
-        mine = (self._state, self._last_ns, self._counter_c, self.parameters)
-        for array, own in zip(arrays, mine, strict=True):
-            if array.shape != own.shape or array.dtype != own.dtype:
-                raise ValueError(f"checkpoint has an array {array.dtype} {array.shape}, not {own.dtype} {own.shape}")
-        state, last_ns, counter_c, parameters = arrays
+        """Takes a `checkpoint` of the same design and number of channels. ValueError otherwise; nothing changed then."""
+        arrays = unpack(data, self._head, self._memory)
+        state, parameters, last_ns = arrays["state"], arrays["parameters"], arrays["last_ns"]
         if not (np.isfinite(state).all() and np.isfinite(parameters).all() and (last_ns >= 0).all()):
             raise ValueError("checkpoint holds numbers that no filter writes")
-        self._state, self._last_ns = np.ascontiguousarray(state), np.ascontiguousarray(last_ns)
-        self._counter_c, self.parameters = np.ascontiguousarray(counter_c), np.ascontiguousarray(parameters)
+        variances = state[:, [layout.P00, layout.P11, layout.P22, layout.P33, layout.P44]]
+        if (variances <= 0.0).any() or (state[:, [layout.K, layout.TEMPERATURE]] <= 0.0).any():
+            raise ValueError("checkpoint holds a variance that is not positive")
+        self._state, self._last_ns = state, last_ns
+        self._counter_c, self.parameters = arrays["counter_c"], parameters
+
+    @property
+    def _head(self) -> dict[str, str | int | float]:
+        return {"format": "celltwin-cell-filter", "version": 1, "model": self.model.name, "channels": self.channels}
+
+    @property
+    def _memory(self) -> dict[str, NDArray[Any]]:
+        return {
+            "state": self._state,
+            "last_ns": self._last_ns,
+            "counter_c": self._counter_c,
+            "parameters": self.parameters,
+        }

@@ -30,11 +30,13 @@ class FilterNoise:
     voltage_sd_v: float = 1.0e-3  # rack noise 0.5 mV and quantisation
     uncertain_voltage_sd_v: float = 20.0e-3  # samples that the equipment itself calls uncertain
     fast_floor_sd_v: float = 2.0e-3
-    slow_floor_sd_v: float = 5.0e-3  # OCV table against cells of other stoichiometry windows; temperature
+    slow_floor_sd_v: float = 4.0e-3  # OCV table against cells of other stoichiometry windows; temperature
+    raw_floor_sd_v: float = 60.0e-3  # slow floor in a first charge, while lithium lost later still shifts the cathode
     resistance_error_fraction: float = 0.3  # R1, R2 over SOC and rate: 34 to 45 mOhm after 10 s, see the cell file
     charge_walk: float = 0.003  # SD of SOC after one capacity of throughput: current gain, efficiency after formation
     raw_charge_walk: float = 0.05  # the same in a first charge: where in it the 13 % go is unknown
-    r0_walk: float = 0.15  # relative SD over one capacity of throughput: R0 depends on SOC
+    r0_design_error: float = 0.2  # relative SD of the design's R0 itself, beside the cells' spread
+    r0_walk: float = 0.3  # relative SD over one capacity of throughput: R0 depends on SOC
     capacity_walk_per_day: float = 0.002  # relative
     counter_sd_c: float = 0.05  # two readings of a counter of 1e-5 Ah
     gap_s: float = 120.0  # longer without a sample: the current in between is a guess
@@ -53,6 +55,7 @@ def filter_noise(noise: FilterNoise, model: CellModel) -> Float64Array:
     vector[layout.N_UNCERTAIN] = noise.uncertain_voltage_sd_v
     vector[layout.N_FLOOR1] = noise.fast_floor_sd_v
     vector[layout.N_FLOOR2] = noise.slow_floor_sd_v
+    vector[layout.N_FLOOR_RAW] = noise.raw_floor_sd_v
     vector[layout.N_FRACTION] = noise.resistance_error_fraction
     vector[layout.N_WALK] = noise.charge_walk
     vector[layout.N_WALK_RAW] = noise.raw_charge_walk
@@ -69,7 +72,7 @@ def filter_noise(noise: FilterNoise, model: CellModel) -> Float64Array:
     return vector
 
 
-def cell_parameters(model: CellModel, channels: int) -> Float64Array:
+def cell_parameters(model: CellModel, channels: int, noise: FilterNoise) -> Float64Array:
     """The kernel's parameter rows, (channels, PARAMETER_COLUMNS): the design's values for every channel.
 
     The rows are the caller's to change where a channel's own values are known (grading, an earlier run).
@@ -83,7 +86,7 @@ def cell_parameters(model: CellModel, channels: int) -> Float64Array:
     row[layout.PAR_RATE2] = 1.0 / model.tau2_s
     row[layout.PAR_EA] = model.activation_energy_j_mol / GAS_CONSTANT_J_MOL_K
     row[layout.PAR_ETA] = model.first_cycle_efficiency
-    row[layout.PAR_R0_SD] = model.r0_sd_ohm
+    row[layout.PAR_R0_SD] = np.hypot(model.r0_sd_ohm, noise.r0_design_error * model.r0_ohm)
     row[layout.PAR_K_SD] = model.capacity_sd_ah / model.capacity_ah
     return np.tile(row, (channels, 1))
 

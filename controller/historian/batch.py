@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from controller.errors import StorageError
 from controller.historian.codec import decode
 from controller.types import Frame
 
@@ -49,3 +51,14 @@ class RetryLater:
 
 
 Outcome = Delivered | RetryLater
+
+
+def decode_all(batches: Sequence[Batch]) -> tuple[list[tuple[Batch, Frame]], list[RejectedRow]]:
+    """The batches' Frames; a payload that no longer decodes is rejected, row for row, rather than tried for ever."""
+    frames, rejected = [], []
+    for batch in batches:
+        try:
+            frames.append((batch, batch.frame()))
+        except StorageError as bad:
+            rejected += [RejectedRow(batch.seq, batch.stream, "", str(bad))] * batch.rows
+    return frames, rejected

@@ -54,6 +54,7 @@ async def serve(app: Starlette, host: str, port: int) -> AsyncIterator[str]:
         )
         server = _Server(config)
         task = asyncio.create_task(server.serve(sockets=[listener]), name="web")
+        task.add_done_callback(lambda _: server.ready.set())
         try:
             await server.ready.wait()
             shown = f"[{host}]" if ":" in host else host

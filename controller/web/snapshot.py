@@ -66,7 +66,7 @@ def state(view: LiveView, now_ns: int, speed: float) -> dict[str, Any]:
 
 
 def channel(view: LiveView, name: str, point: int) -> dict[str, Any] | None:
-    """History of one channel and the filter's estimate, each on its own time axis; None when there is no such channel."""
+    """History of one channel and the filter's estimate, each on its own time axis; None without such a channel."""
     device = view.devices.get(name)
     if device is None:
         return None

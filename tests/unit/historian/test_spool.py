@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,14 @@ async def drain(spool: Spool, sink: str, max_rows: int = 1000) -> list[int]:
         seqs += [b.seq for b in batches]
         await spool.advance(sink, batches)
     return seqs
+
+
+async def until(true: Callable[[], bool]) -> None:
+    for _ in range(5000):
+        if true():
+            return
+        await asyncio.sleep(0.001)
+    pytest.fail("never came true")
 
 
 def rows_in_file(path: Path) -> int:
@@ -148,8 +157,7 @@ async def test_a_batch_dropped_while_it_was_being_delivered_is_booked_as_deliver
 async def test_block_holds_appends_back_in_order_until_a_sink_catches_up(tmp_path: Path, frame) -> None:
     spool = Spool.open(tmp_path / "s.sqlite3", SpoolOptions(**SMALL, when_full=WhenFull.BLOCK), ["a"])
     waiting = [asyncio.ensure_future(spool.append([frame(k, rows=500)])) for k in range(100)]
-    while not spool.blocked:
-        await asyncio.sleep(0.001)
+    await until(lambda: spool.blocked)
     await asyncio.sleep(0.01)
     done = sum(w.done() for w in waiting)
     assert 0 < done < 100
@@ -163,8 +171,7 @@ async def test_block_holds_appends_back_in_order_until_a_sink_catches_up(tmp_pat
     counted = spool.counters("a")
     assert (counted.delivered, counted.dropped) == (49_500, 0)
     stuck = [asyncio.ensure_future(spool.append([frame(k, rows=500)])) for k in range(100)]
-    while not spool.blocked:
-        await asyncio.sleep(0.001)
+    await until(lambda: spool.blocked)
     await spool.close()
     results = await asyncio.gather(*stuck, return_exceptions=True)
     assert isinstance(results[-1], StorageError)
@@ -235,11 +242,11 @@ async def test_two_controllers_on_one_folder_are_refused(tmp_path: Path) -> None
 
 
 def test_folders_and_files_that_cannot_serve_are_named(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="cannot write in .*--out"):
+    with pytest.raises(StorageError, match=r"cannot write in .*--out"):
         Spool.open(tmp_path / "nowhere" / "s.sqlite3", OPTIONS, ["a"])
     junk = tmp_path / "junk.sqlite3"
     junk.write_bytes(b"no database" * 1000)
-    with pytest.raises(StorageError, match="is damaged.*move it away"):
+    with pytest.raises(StorageError, match=r"is damaged.*move it away"):
         Spool.open(junk, OPTIONS, ["a"])
     other = tmp_path / "other.sqlite3"
     db = sqlite3.connect(other)
@@ -327,7 +334,9 @@ asyncio.run(main())
 async def test_kill_minus_nine_loses_nothing_acknowledged(tmp_path: Path) -> None:
     path = tmp_path / "s.sqlite3"
     script = _KILLED.format(here=str(Path(__file__).parent))
-    with subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(  # noqa: ASYNC220  nothing else runs on this loop
+        [sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True
+    ) as child:
         assert child.stdout is not None
         acknowledged = -1
         for line in child.stdout:
