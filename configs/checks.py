@@ -21,8 +21,8 @@ MACHINES = ("coater", "formation_rack")
 CELL_TAGS = ("voltage_v", "current_a", "temperature_c")
 """What the filter reads of every channel."""
 
-WEB_TAGS = ("gauge_mass_loading_kg_m2", "lane_mass_loading_kg_m2")
-"""What the loading statistics read: the scanning gauge and the profile of the last scan."""
+WEB_TAGS = ("gauge_mass_loading_kg_m2", "gauge_cross_position_m", "gauge_web_position_m")
+"""What the loading statistics read of the scanning gauge."""
 
 _SCHEMES = {Protocol.MODBUS: MODBUS_SCHEME, Protocol.OPCUA: OPCUA_SCHEME}
 
@@ -115,12 +115,10 @@ def _cell_twins(loaded: Loaded, line: LineFile) -> Iterator[Found]:
         if twin.device not in loaded.equipment:
             continue
         kind = loaded.equipment[twin.device][1]
-        yield from _lacking(kind, CELL_TAGS, at, "a cell twin")
-        groups = {found[0].name: found[0] for tag in CELL_TAGS if (found := kind.find(tag))}
-        if len(groups) > 1:
-            yield at, f"{', '.join(CELL_TAGS)} of '{kind.name}' are in several groups: {', '.join(groups)}", ""
-        elif any(group.point_name is None for group in groups.values()):
-            yield at, f"group '{next(iter(groups))}' of '{kind.name}' has no points", "a cell twin follows channels"
+        yield from _unfed(kind, CELL_TAGS, at, "a cell twin")
+        channels = kind.find(CELL_TAGS[0])
+        if channels is not None and channels[0].point_name is None:
+            yield at, f"group '{channels[0].name}' of '{kind.name}' has no points", "a cell twin follows channels"
 
 
 def _web_twins(loaded: Loaded, line: LineFile) -> Iterator[Found]:
@@ -129,7 +127,7 @@ def _web_twins(loaded: Loaded, line: LineFile) -> Iterator[Found]:
         at: KeyPath = ("twin", "web", k, "device")
         yield from _twice(seen, twin.device, at)
         if twin.device in loaded.equipment:
-            yield from _lacking(loaded.equipment[twin.device][1], WEB_TAGS, at, "a web twin")
+            yield from _unfed(loaded.equipment[twin.device][1], WEB_TAGS, at, "a web twin")
 
 
 def _twice(seen: set[str], device: str, at: KeyPath) -> Iterator[Found]:
@@ -138,10 +136,18 @@ def _twice(seen: set[str], device: str, at: KeyPath) -> Iterator[Found]:
     seen.add(device)
 
 
-def _lacking(kind: Equipment, tags: tuple[str, ...], at: KeyPath, who: str) -> Iterator[Found]:
+def _unfed(kind: Equipment, tags: tuple[str, ...], at: KeyPath, who: str) -> Iterator[Found]:
+    """Why the twin would get no data: its tags come together, in the Frames of one stream that is read by itself."""
+    names = ", ".join(tags)
     missing = [tag for tag in tags if kind.find(tag) is None]
     if missing:
-        yield at, f"{who} needs {', '.join(tags)}; equipment '{kind.name}' has no {', '.join(missing)}", ""
+        yield at, f"{who} needs {names}; equipment '{kind.name}' has no {', '.join(missing)}", ""
+    groups = {found[0].name: found[0] for tag in tags if (found := kind.find(tag))}
+    if len(groups) > 1:
+        yield at, f"{who} needs {names} in one group; equipment '{kind.name}' has them in {', '.join(groups)}", ""
+    for group in groups.values():
+        if group.period_s == 0:
+            yield at, f"group '{group.name}' of '{kind.name}' is never read by itself", "give it a period_s"
 
 
 def _machines(_: Loaded, line: LineFile) -> Iterator[Found]:

@@ -6,6 +6,7 @@ refuse late.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from configs.checks import Loaded
@@ -41,6 +42,9 @@ STEP_TAGS = {
 }
 """Key of a formation step -> the tag that it is written to."""
 
+MAX_VALUE_REGISTERS = 4
+_NODE = re.compile(r"(ns=\d+;)?(s=.+|i=\d+|g=[0-9a-fA-F-]{36}|b=[A-Za-z0-9+/=]+)", re.DOTALL)
+
 PROGRAMME_TAGS = ("programme_id", "programme_steps")
 
 Recipe = CoatingRecipe | FormationRecipe
@@ -48,14 +52,37 @@ Source = tuple[Document, Equipment]
 
 
 def check_equipment(document: Document, kind: Equipment) -> list[Problem]:
-    """Registers that two tags of one table claim."""
-    if kind.protocol is not Protocol.MODBUS:
-        return []
+    """Addresses that its protocol cannot read."""
+    return _registers(document, kind) if kind.protocol is Protocol.MODBUS else _nodes(document, kind)
+
+
+def _nodes(document: Document, kind: Equipment) -> list[Problem]:
+    """Node identifiers in none of the forms of OPC 10000-6, 5.3.1.10."""
+    problems: list[Problem] = []
+    seen: dict[str, str] = {}
+    for g, group in enumerate(kind.group):
+        for t, tag in enumerate(group.tag):
+            address, path = str(tag.address), ("group", g, "tag", t, "address")
+            if not _NODE.fullmatch(address):
+                hint = "write s=Text, i=Number, g=Guid or b=Base64"
+                problems.append(document.problem(path, f"'{address}' is not a node identifier", hint))
+            elif address in seen:
+                problems.append(document.problem(path, f"tag '{seen[address]}' has the same node"))
+            seen.setdefault(address, tag.name)
+    return problems
+
+
+def _registers(document: Document, kind: Equipment) -> list[Problem]:
+    """Registers that two tags of one table claim, and values longer than one read may be."""
+    longest = kind.modbus.max_block_registers if kind.modbus is not None else MAX_VALUE_REGISTERS
     problems: list[Problem] = []
     owner: dict[tuple[str, int], str] = {}
     for g, group in enumerate(kind.group):
         for t, tag in enumerate(group.tag):
             told = False
+            if tag.type.registers > longest:
+                what = f"a {tag.type.value} takes {tag.type.registers} registers, one read at most {longest}"
+                problems.append(document.problem(("group", g, "tag", t), what, "raise modbus.max_block_registers"))
             for point in range(group.points):
                 first = int(tag.address) + point * group.stride
                 for register in range(first, first + tag.type.registers):
