@@ -1,0 +1,101 @@
+"""`python -m simulators DEVICE --line FILE --out DIR --time-base PLANT_START_NS,WALL_START_NS,SPEED`: one device.
+
+Prints `ready DEVICE ENDPOINT` when it listens, and runs until SIGTERM or SIGINT. Exit code 0 then, 2 for bad input
+(one line on stderr). Heavy imports come late: a signal must find its handler.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from simulators.timebase import TimeBase
+
+if TYPE_CHECKING:
+    from simulators.process import Job
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _complain(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m simulators", description="Runs one simulated device of a line.")
+    parser.add_argument("device", help="id of the device in the line file")
+    parser.add_argument("--line", type=Path, required=True, help="line file")
+    parser.add_argument("--out", type=Path, required=True, help="run folder; the truth goes to truth/DEVICE in it")
+    parser.add_argument("--time-base", required=True, help="PLANT_START_NS,WALL_START_NS,SPEED")
+    parser.add_argument("--seed", type=int, default=None, help="instead of the line file's")
+    parser.add_argument("--parent-pid", type=int, default=None, help="end when this process is gone")
+    return parser.parse_args(argv)
+
+
+def prepare(args: argparse.Namespace) -> Job:
+    """Builds the device's machine, server and truth file. Raises ConfigError, ValueError or OSError for bad input."""
+    from configs.loader import load_line
+    from simulators.machines import build_machine
+    from simulators.process import Job, device_seed
+    from simulators.servers import build_server
+    from simulators.truth import TruthWriter
+
+    base = TimeBase.parse(args.time_base)
+    line = load_line(args.line)
+    simulation = line.file.simulation
+    settings = simulation.machines.get(args.device) if simulation else None
+    if simulation is None or settings is None:
+        raise ValueError(f"{args.line}: [simulation.machines.{args.device}] is missing; nothing plays '{args.device}'")
+    endpoint = next(device.endpoint for device in line.file.device if device.id == args.device)
+    equipment = line.equipment[args.device]
+    name = str(settings.get("machine", ""))
+    parameters = {key: value for key, value in settings.items() if key != "machine"}
+    seed = device_seed(simulation.seed if args.seed is None else args.seed, args.device)
+    # Built twice: the first one compiles or loads kernels and libraries, which would cost plant time at a high speed.
+    build_machine(name, equipment, base.plant_start_ns, seed, parameters)
+    truth = TruthWriter(args.out, args.device)
+    start_ns = max(base.plant_start_ns, base.plant_ns(time.time_ns()))
+    machine = build_machine(name, equipment, start_ns, seed, parameters)
+    server = build_server(equipment, endpoint, machine.write)
+    return Job(args.device, endpoint, machine, server, truth, base, start_ns)
+
+
+async def _run(job: Job, parent_pid: int | None) -> None:
+    from simulators.process import ScanLoop, parent_watch
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await ScanLoop(job, _say, _complain).run(stop, parent_watch(parent_pid))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one device; the exit code."""
+    # Until the loop runs there is nothing to close: leave at once, and well.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
+    args = _arguments(argv)
+    from configs.errors import ConfigError
+
+    try:
+        job = prepare(args)
+        asyncio.run(_run(job, args.parent_pid))
+    except (ConfigError, ValueError) as error:
+        _complain(str(error))
+        return 2
+    except OSError as error:
+        _complain(f"{args.device}: {error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
