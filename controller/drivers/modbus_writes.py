@@ -54,8 +54,9 @@ def find_writable(equipment: Equipment, write: Write) -> tuple[Group, Tag]:
             "if the device does take it, give the tag access 'write' or 'command' in a group with table 'holding'",
         )
     if not 1 <= len(write.values) <= group.points:
+        many = f"1 to {group.points} values" if group.points > 1 else "1 value"
         raise CommandError(
-            f"tag '{tag.name}' takes 1 to {group.points} values and was given {len(write.values)}",
+            f"tag '{tag.name}' takes {many}, not {len(write.values)}",
             "nothing was written",
         )
     return group, tag
