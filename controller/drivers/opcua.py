@@ -1,0 +1,270 @@
+"""OPC UA driver: one device as Frames. Owns no protocol detail; see opcua_requests, _subscription, _intake, _frames.
+
+Desired state, not a script: every start() makes a fresh connection and the same desired items; the subscription keeps
+them true underneath. See docs/decisions/0005-opcua-desired-state.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from configs.schema import Access, Device, Equipment, Group, Tag
+from controller.clock import Clock
+from controller.drivers import opcua_codec as codec
+from controller.drivers import opcua_desired as desired
+from controller.drivers import opcua_status as status
+from controller.drivers.opcua_frames import GroupAssembler
+from controller.drivers.opcua_intake import Traffic
+from controller.drivers.opcua_messages import Messages
+from controller.drivers.opcua_requests import Requests
+from controller.drivers.opcua_subscription import Subscription
+from controller.errors import CommandError, DeviceLostError, ProtocolError
+from controller.types import Float64Array, Frame, Write
+
+_START_TIMEOUTS = 10  # request deadlines that a start may take before the first chunk of items
+
+
+class OpcUaDriver:
+    """Driver (see base.py) for one OPC UA server. Nothing is opened before start()."""
+
+    def __init__(self, device: Device, equipment: Equipment, clock: Clock, item_retry_s: float = 5.0) -> None:
+        """BadInputError where device or equipment are not for OPC UA. `item_retry_s`: wall seconds between attempts
+        to create items that the server refused.
+        """
+        self._options = desired.check(device, equipment)
+        self._device, self._equipment, self._clock = device, equipment, clock
+        self._item_retry_s = item_retry_s
+        self._groups = desired.subscribed(equipment)
+        self._items = desired.desired_items(self._groups, self._options, clock.speed)
+        self._group_of = np.array([item.group for item in self._items], dtype=np.int64)
+        self._column_of = np.array([item.column for item in self._items], dtype=np.int64)
+        self._scale = [np.array([t.scale for t in g.tag]) for g in self._groups]
+        self._offset = [np.array([t.offset for t in g.tag]) for g in self._groups]
+        self._assemblers = [GroupAssembler(device.id, group) for group in self._groups]
+        self._messages = Messages(device.id, device.endpoint)
+        self._traffic = Traffic()
+        self._unreadable: dict[int, int] = {}  # client handle -> status, for values that are no number of ours
+        self._wrong = 0
+        self._overflows = 0
+        self._requests: Requests | None = None
+        self._subscription: Subscription | None = None
+        self._namespace = 0
+
+    @property
+    def device(self) -> str:
+        """The device's id in the line file."""
+        return self._device.id
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """What happened since the driver was made; whatever could not become a value in its own row is counted here."""
+        totals = asdict(self._traffic)
+        totals |= {"unreadable_values": self._wrong, "server_queue_overflows": self._overflows}
+        for name in ("late_rows", "late_folded", "coalesced", "clock_steps"):
+            totals[name] = sum(getattr(a.counts, name) for a in self._assemblers)
+        totals["items"] = len(self._items)
+        totals["items_missing"] = len(self._subscription.failed) if self._subscription else len(self._items)
+        return totals
+
+    async def start(self) -> None:
+        """Connect, find the namespace, read the server's limits, create subscription and items."""
+        await self.stop()
+        requests = Requests(self._device.id, self._device.endpoint, self._options)
+        subscription = Subscription(requests, self._options, self._items, self._traffic, self._item_retry_s)
+        self._requests, self._subscription = requests, subscription
+        chunks = len(self._items) / self._options.max_items_per_call
+        try:
+            async with asyncio.timeout((_START_TIMEOUTS + chunks) * self._options.timeout_s):
+                await requests.connect()
+                self._namespace = await requests.namespace_index()
+                await requests.read_limits()
+                for assembler in self._assemblers:
+                    assembler.begin()
+                if self._items:
+                    await subscription.open(self._namespace)
+        except TimeoutError as problem:
+            await self.stop()
+            raise requests.lost("start took too long", "the server answers slowly or in part") from problem
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Close what is open and leave no task behind. Rows that wait for completion leave with the next start."""
+        subscription, requests = self._subscription, self._requests
+        self._subscription = self._requests = None
+        if subscription is not None:
+            with suppress(Exception):
+                await subscription.close()
+        if requests is not None:
+            await requests.close()
+
+    async def read(self) -> Sequence[Frame]:
+        """The next complete rows, at most one Frame per group and clock, and a Frame of events when there are any."""
+        while True:
+            subscription = self._subscription
+            if subscription is None:
+                raise DeviceLostError(f"{self.device} at {self._device.endpoint}: not connected", "start it first")
+            subscription.box.news.clear()
+            frames = self._collect(subscription)
+            if frames:
+                return frames
+            if subscription.box.lost is not None:
+                raise subscription.box.lost
+            await subscription.box.news.wait()
+
+    def _collect(self, subscription: Subscription) -> list[Frame]:
+        box = subscription.box
+        changed, box.changed = box.changed, []
+        for handle, code in changed:
+            self._take_change(handle, code)
+        for response in subscription.intake.drain():
+            fed = self._feed(subscription, response.notifications, response.more) if response.notifications else set()
+            if not response.more:
+                for g, assembler in enumerate(self._assemblers):
+                    if g not in fed:
+                        assembler.heard_nothing()
+        frames = [frame for assembler in self._assemblers for frame in assembler.take()]
+        notes, box.notes = box.notes, []
+        for severity, text in notes:
+            self._messages.add(severity, text)
+        return frames + self._messages.take(self._clock.now_ns())
+
+    def _take_change(self, handle: int, code: int) -> None:
+        item = self._items[handle]
+        if code:
+            self._assemblers[item.group].renew(item.column, code)
+        self._messages.item(item.tag, code)
+
+    def _feed(self, subscription: Subscription, notifications: Sequence[Any], more: bool) -> set[int]:
+        """Give one publish response to the groups that it concerns, and return their indices."""
+        got = codec.columns(notifications, self._clock.now_ns())
+        known = (got.handle >= 0) & (got.handle < len(self._items))
+        group = np.where(known, self._group_of[np.where(known, got.handle, 0)], -1)
+        fed = set()
+        for g in range(len(self._groups)):
+            here = np.flatnonzero(group == g)
+            if here.size == 0:
+                continue
+            fed.add(g)
+            handle, code = got.handle[here], got.code[here]
+            column = self._column_of[handle]
+            chosen = got.values if here.size == len(got.values) else [got.values[k] for k in here.tolist()]
+            value, trouble = codec.numeric(chosen, self._groups[g].points)
+            value = value * self._scale[g][column][:, None] + self._offset[g][column][:, None]
+            self._notice(subscription, handle, code, trouble)
+            code = np.where((trouble > 0) & (code >> 31 == 0), trouble, code)
+            self._assemblers[g].feed(column, got.time_ns[here], code, got.ours[here], value, more)
+        return fed
+
+    def _notice(self, subscription: Subscription, handle: Any, code: Any, trouble: Any) -> None:
+        """Overflow marks, values that are no number of the configured length, nodes that went away."""
+        if not code.any() and not trouble.any() and not self._unreadable:
+            return
+        self._overflows += int(np.count_nonzero((code & status.OVERFLOW_BITS) == status.OVERFLOW_BITS))
+        self._wrong += int(np.count_nonzero(trouble))
+        for one, why in zip(handle.tolist(), trouble.tolist(), strict=True):
+            if self._unreadable.get(one, 0) != why:
+                item = self._items[one]
+                self._messages.value(item.tag, self._groups[item.group].points, why)
+                self._unreadable[one] = why
+        self._unreadable = {one: why for one, why in self._unreadable.items() if why}
+        for one in handle[(code & 0xFFFF0000) == status.BAD_NODE_UNKNOWN].tolist():
+            subscription.redo(one, status.BAD_NODE_UNKNOWN)
+
+    # --- commands ------------------------------------------------------------------------------------------------
+
+    def _find(self, name: str) -> tuple[Group, Tag]:
+        found = self._equipment.find(name)
+        if found is None:
+            raise CommandError(
+                f"{self.device}: equipment '{self._equipment.name}' has no tag '{name}'", "correct the tag's name"
+            )
+        return found
+
+    def _connected(self) -> Requests:
+        if self._requests is None:
+            raise DeviceLostError(f"{self.device} at {self._device.endpoint}: not connected", "start it first")
+        return self._requests
+
+    async def write(self, writes: Sequence[Write]) -> None:
+        """Write tags in the given order. CommandError: unknown or read-only tag, or a value that its type cannot hold;
+        then nothing was sent. DeviceRefusedError: the server refused; writes before the named one were accepted.
+
+        Fewer values than points: the array is read, its first values replaced, and written whole, because few PLCs
+        accept a write with an index range. A change by somebody else in between is overwritten.
+        """
+        requests = self._connected()
+        for write in writes:
+            self._check_write(write)
+        batches: list[list[Write]] = [[]]
+        for write in writes:
+            _, tag = self._find(write.tag)
+            # The standard leaves the order within one request to the server, so a command word goes alone, and what
+            # follows it (often the sequence number that triggers it) goes after it.
+            alone = tag.access is Access.COMMAND
+            if alone or any(write.tag == other.tag for other in batches[-1]):
+                batches.append([])
+            batches[-1].append(write)
+            if alone:
+                batches.append([])
+        for batch in batches:
+            if batch:
+                await self._write_batch(requests, batch)
+
+    def _check_write(self, write: Write) -> None:
+        group, tag = self._find(write.tag)
+        if tag.access is Access.READ:
+            raise CommandError(
+                f"{self.device}: tag '{tag.name}' ({tag.address}) is measured and cannot be written",
+                "write a set-point, or correct the tag's access in the equipment file",
+            )
+        if not 1 <= len(write.values) <= group.points:
+            raise CommandError(
+                f"{self.device}: tag '{tag.name}' takes 1 to {group.points} values and got {len(write.values)}",
+                "give one value per point, from the first",
+            )
+        codec.encode(tag, np.array(write.values), len(write.values))
+
+    async def _write_batch(self, requests: Requests, batch: Sequence[Write]) -> None:
+        values = []
+        for write in batch:
+            group, tag = self._find(write.tag)
+            full = np.array(write.values, dtype=np.float64)
+            if full.size < group.points:
+                full = np.concatenate([full, (await self.read_back([write.tag]))[write.tag][full.size :]])
+            values.append(codec.data_value(codec.encode(tag, full, group.points)))
+        tags = [self._find(write.tag)[1] for write in batch]
+        nodes = [desired.node_id(tag, self._namespace) for tag in tags]
+        await requests.write(nodes, values, [f"'{tag.name}' ({tag.address})" for tag in tags])
+
+    async def read_back(self, tags: Sequence[str]) -> Mapping[str, Float64Array]:
+        """Read tags now. DeviceRefusedError with the server's status; ProtocolError for a value that is no number of
+        the configured length.
+        """
+        requests = self._connected()
+        found = [self._find(name) for name in tags]
+        nodes = [desired.node_id(tag, self._namespace) for _, tag in found]
+        names = ", ".join(f"'{name}'" for name in tags[:5])
+        answers = await requests.read(nodes, f"reading {names}")
+        result = {}
+        for (group, tag), answer in zip(found, answers, strict=True):
+            where = f"{requests.where}: reading '{tag.name}' ({tag.address})"
+            code = 0 if answer.StatusCode is None else int(answer.StatusCode.value)
+            if code >> 31:
+                raise status.refused(where, code)
+            raw = None if answer.Value is None else answer.Value.Value
+            values = codec.decode(tag, group.points, raw)
+            if values is None:
+                raise ProtocolError(
+                    f"{where}: got {raw!r:.80} where {group.points} number(s) are configured",
+                    "correct type or points in the equipment file",
+                )
+            result[tag.name] = values
+        return result

@@ -1,0 +1,178 @@
+"""One OPC UA connection for requests: a fresh asyncua Client, deadlines, chunks, errors with a name. No subscription.
+
+Everything that asyncua does to us on the request side stays behind this file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from asyncua import Client, ua
+
+from configs.schema import OpcUaOptions
+from controller.drivers import opcua_status as status
+from controller.drivers.opcua_desired import Limits
+from controller.drivers.opcua_desired import limits as limits_of
+from controller.errors import DeviceLostError, DeviceRefusedError, ProtocolError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_SESSION_SPARE_S = 30.0  # the session outlives the queue, so that a reconnect within the outage finds it
+_RECONNECT_MAX_DELAY_S = 2.0  # asyncua doubles from 1 s; longer waits only let the server's queue run over
+_LIMIT_NODES = (
+    ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerRead,
+    ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerWrite,
+    ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxMonitoredItemsPerCall,
+)
+_CHATTY = (
+    "asyncua.client.client",
+    "asyncua.client.ua_client.UaClient",
+    "asyncua.client.ua_client.UASocketProtocol",
+    "asyncua.client.ua_session.UaSession",
+)
+
+
+def _only_when_asked(_record: logging.LogRecord) -> bool:
+    """asyncua logs lost connections with tracebacks. We report each of them ourselves; INFO on 'asyncua' shows them."""
+    return logging.getLogger("asyncua").isEnabledFor(logging.INFO)
+
+
+def hush() -> None:
+    """Keep asyncua's client quiet about what we handle. Idempotent; an explicit level on 'asyncua' wins."""
+    root = logging.getLogger("asyncua")
+    if root.level == logging.NOTSET:
+        root.setLevel(logging.WARNING)
+    for name in _CHATTY:
+        logging.getLogger(name).addFilter(_only_when_asked)
+
+
+class Requests:
+    """A client that is connected once and never again: asyncua hangs when one Client object is connected twice
+    under packet loss (opcua-asyncio #1660). Its own supervisor may reconnect transport and session underneath.
+    """
+
+    def __init__(self, where: str, endpoint: str, options: OpcUaOptions) -> None:
+        hush()
+        self.where = f"{where} at {endpoint}"
+        self._options = options
+        self.limits: Limits = limits_of(options, 0, 0, 0)
+        self.client = Client(
+            endpoint,
+            timeout=options.timeout_s,
+            watchdog_intervall=options.timeout_s,
+            auto_reconnect=True,
+            reconnect_max_delay=_RECONNECT_MAX_DELAY_S,
+            reconnect_request_timeout=options.timeout_s,
+        )
+        self.client.name = self.client.description = "celltwin"
+        self.client.application_uri = "urn:celltwin:controller"
+        self.client.session_timeout = int((options.queue_outage_s + _SESSION_SPARE_S) * 1000)
+
+    @property
+    def session(self) -> Any:
+        """asyncua's UaSession: the OPC UA services one to one."""
+        return self.client.uaclient.session
+
+    async def ask(self, what: str, call: Awaitable[R]) -> R:
+        """Await one request under our own deadline; every failure comes out as a PeerError that says what and where."""
+        try:
+            async with asyncio.timeout(self._options.timeout_s):
+                return await call
+        except Exception as problem:
+            raise status.translate(problem, f"{self.where}: {what}") from problem
+
+    async def connect(self) -> None:
+        """Socket, secure channel, session. One deadline over all of it, since each step has only its own."""
+        try:
+            async with asyncio.timeout(3 * self._options.timeout_s):
+                await self.client.connect()
+        except Exception as problem:
+            raise status.translate(problem, f"{self.where}: connecting") from problem
+
+    async def namespace_index(self) -> int:
+        """Where the server keeps our namespace today; it may change with every restart."""
+        uri = self._options.namespace
+        known = await self.ask("reading the namespace array", self.client.get_namespace_array())
+        if uri not in known:
+            raise DeviceRefusedError(
+                f"{self.where}: no namespace '{uri}'; the server offers {', '.join(map(repr, known))}",
+                "correct namespace in the equipment file's [opcua], or load the project into the device",
+            )
+        return int(known.index(uri))
+
+    async def read_limits(self) -> None:
+        """Take over the server's OperationLimits where it offers any; a server without them is no error."""
+        nodes = [ua.NodeId(node) for node in _LIMIT_NODES]
+        try:
+            answers = await self.read(nodes, "reading the operation limits")
+        except (DeviceRefusedError, ProtocolError):
+            return
+        found = [a.Value.Value if a.StatusCode.is_good() and a.Value is not None else None for a in answers]
+        self.limits = limits_of(self._options, *(x if isinstance(x, int) else 0 for x in found))
+
+    async def read(self, nodes: Sequence[ua.NodeId], what: str) -> list[Any]:
+        """DataValues of the nodes, in order."""
+        return await self.in_chunks(
+            what, nodes, self.limits.read, lambda part: self.session.read_attributes(part, ua.AttributeIds.Value)
+        )
+
+    async def write(self, nodes: Sequence[ua.NodeId], values: Sequence[Any], names: Sequence[str]) -> None:
+        """Write the nodes' values. DeviceRefusedError names the first that was refused, by its name."""
+
+        async def send(part: Sequence[int]) -> list[Any]:
+            answers: list[Any] = await self.session.write_attributes(
+                [nodes[k] for k in part], [values[k] for k in part], ua.AttributeIds.Value
+            )
+            return answers
+
+        answers = await self.in_chunks("writing", range(len(nodes)), self.limits.write, send)
+        for name, answer in zip(names, answers, strict=True):
+            if int(answer.value) >> 31:
+                raise status.refused(f"{self.where}: writing {name}", int(answer.value))
+
+    async def in_chunks(
+        self, what: str, things: Sequence[T], most: int, call: Callable[[Sequence[T]], Awaitable[list[R]]]
+    ) -> list[R]:
+        """One request per `most` things; halved where the server says too many (not every server announces limits)."""
+        results: list[R] = []
+        while len(results) < len(things):
+            part = things[len(results) : len(results) + most]
+            try:
+                answer = await self.ask(what, call(part))
+            except DeviceRefusedError as problem:
+                if problem.code not in status.TOO_MANY or len(part) == 1:
+                    raise
+                most = len(part) // 2
+                continue
+            if len(answer) != len(part):
+                raise ProtocolError(
+                    f"{self.where}: {what}: {len(answer)} results for {len(part)} operations",
+                    "the server breaks the protocol; try a smaller max_items_per_call",
+                )
+            results.extend(answer)
+        return results
+
+    async def close(self) -> None:
+        """Close session, channel, socket and asyncua's tasks, whatever state they are in. Never raises."""
+        client = self.client
+        publishing = client.uaclient.session._publish_task  # asyncua leaves it running when the transport is gone
+        try:
+            async with asyncio.timeout(self._options.timeout_s):
+                await client.disconnect()
+        except Exception as problem:
+            logging.getLogger(__name__).debug("%s: closing: %r", self.where, problem)
+        client.disconnect_socket()
+        if publishing is not None:
+            publishing.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await publishing
+        await asyncio.sleep(0)  # the transport closes its socket in the loop's next round
+
+    def lost(self, what: str, hint: str) -> DeviceLostError:
+        """A DeviceLostError that names device and endpoint."""
+        return DeviceLostError(f"{self.where}: {what}", hint)
