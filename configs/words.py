@@ -10,12 +10,13 @@ from configs.toml_lines import KeyPath
 
 Schema = dict[str, Any]
 
+NAME = "a name of at most 48 lower-case letters, digits and underscores, a letter first"
 _PATTERNS = {
-    r"^[a-z][a-z0-9_]{0,47}$": "a name of at most 48 lower-case letters, digits and underscores, a letter first",
+    r"^[a-z][a-z0-9_]{0,47}$": NAME,
     r"^https?://\S+$": "an address such as http://host:8086",
 }
 _TYPES = {"string": "text", "boolean": "true or false", "object": "a table", "array": "a list", "null": "nothing"}
-_MANY = {"a number": "numbers", "a table": "tables", "text": "texts"}
+_MANY = {"a number": "numbers", "a whole number": "whole numbers", "a table": "tables", "text": "texts"}
 
 
 def schema_at(root: Schema, path: KeyPath) -> Schema | None:

@@ -59,8 +59,8 @@ def _streams(kind: Equipment) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("stream")
     for head in ("points", "tags", "every"):
-        table.add_column(head, justify="right")
-    table.add_column("time from")
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("clock")  # whose time the rows carry
     for head in ("reads", "registers") if modbus else ("items",):
         table.add_column(head, justify="right")
     table.add_column("rows/s", justify="right")
@@ -74,7 +74,7 @@ def _streams(kind: Equipment) -> Table:
                 f"{group.points} {group.point_name}s" if group.point_name else "-",
                 str(len(group.tag)),
                 duration(group.period_s),
-                _time_from(kind, group),
+                _clock(kind, group),
                 *(f"{n:,}" for n in asked),
                 f"{group.points / group.period_s:.3g}",
             )
@@ -84,10 +84,10 @@ def _streams(kind: Equipment) -> Table:
     return table
 
 
-def _time_from(kind: Equipment, group: Group) -> str:
+def _clock(kind: Equipment, group: Group) -> str:
     if kind.protocol is Protocol.OPCUA:
-        return "source stamp"
-    return "device clock" if group.clock is not None else "our clock"
+        return "source"
+    return "device" if group.clock is not None else "ours"
 
 
 def _bus_load(kind: Equipment) -> str:

@@ -1,4 +1,4 @@
-"""Every tests/cases/config_* folder: a line file, and the exact text that a person sees (expected.txt) or nothing wrong."""
+"""Every tests/cases/config_* folder: a line file, and what a person sees (expected.txt, exactly), or nothing wrong."""
 
 from __future__ import annotations
 

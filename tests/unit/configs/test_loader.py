@@ -7,13 +7,16 @@ import shutil
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 import configs
 from configs.checks import MACHINES
 from configs.document import read_document
 from configs.errors import ConfigError
+from configs.explain import schema_of
 from configs.loader import load_line, packaged, schema_json
-from configs.schema import FormationRecipe
+from configs.reference import TARGET, markdown
+from configs.schema import CellModel, CoatingRecipe, Equipment, FormationRecipe, LineFile
 from configs.words import Schema, schema_at
 from simulators.machines import MACHINES as PLAYED
 
@@ -120,24 +123,28 @@ def test_a_number_beyond_all_reason(tmp_path: Path) -> None:
     assert "not valid TOML" in message(line)
 
 
-def test_the_schema_describes_what_a_line_file_has() -> None:
+def test_the_schema_knows_every_key_of_the_demo_line() -> None:
     schema: Schema = json.loads(schema_json())
     assert schema["$schema"].startswith("https://json-schema.org/")
-    undocumented: list[str] = []
 
     def walk(data: object, path: tuple[str | int, ...]) -> None:
-        node = schema_at(schema, path)
-        assert node is not None, path
-        if (
-            path
-            and not isinstance(path[-1], int)
-            and "description" not in node
-            and path[:2] != ("simulation", "machines")
-        ):
-            undocumented.append(".".join(map(str, path)))
+        assert schema_at(schema, path) is not None, path
         items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
         for part, inner in items:
             walk(inner, (*path, part))
 
     walk(read_document(A_SAMPLE).data, ())
-    assert not undocumented
+    assert schema_at(schema, ("device", 0, "endpiont")) is None
+
+
+@pytest.mark.parametrize("model", [LineFile, Equipment, FormationRecipe, CoatingRecipe, CellModel])
+def test_every_key_says_what_it_is(model: type[BaseModel]) -> None:
+    root = schema_of(model)
+    for name, node in [(model.__name__, root), *root.get("$defs", {}).items()]:
+        assert node.get("description"), name
+        for key, inner in node.get("properties", {}).items():
+            assert "$ref" in inner or inner.get("description"), f"{name}.{key}"
+
+
+def test_the_reference_is_current() -> None:
+    assert TARGET.read_text(encoding="utf-8") == markdown(), "run: python -m configs.reference"
