@@ -22,9 +22,8 @@ from controller.control.job import Job, JobContext
 from controller.drivers.base import Driver
 from controller.errors import BadInputError, CelltwinError, StorageError
 from controller.gateway.supervisor import BackOff, DeviceTask
-from controller.historian.factory import build_sinks
-from controller.historian.sink import Drainer
-from controller.historian.spool import Spool
+from controller.historian import Drainer, Sink, Spool
+from controller.historian.parquet import ParquetSink
 from controller.housekeeping import Housekeeping, RunRecord
 from controller.pipeline.gaps import GapDetector, StreamRule
 from controller.pipeline.pipeline import GAPS_STATE, Pipeline, Stage, state_key
@@ -91,7 +90,7 @@ class _Controller:
     async def build(self, stack: AsyncExitStack) -> None:
         """Open everything that belongs to us; nothing of the equipment yet."""
         loaded, folder = self._loaded, self._options.folder
-        sinks = build_sinks(loaded, folder.parquet)
+        sinks = build_sinks(loaded, folder)
         self._spool = Spool.open(folder.spool, loaded.file.spool, [sink.name for sink in sinks])
         stack.push_async_callback(self._spool.close)
         self._drainers = [Drainer(self._spool, sink) for sink in sinks]
@@ -204,6 +203,18 @@ async def _cancel(tasks: Sequence[asyncio.Task[object]] | Sequence[asyncio.Task[
     for result in await asyncio.gather(*tasks, return_exceptions=True):
         if isinstance(result, Exception) and not isinstance(result, CelltwinError):
             log.error("while ending: %r", result)
+
+
+def build_sinks(loaded: LoadedLine, folder: RunFolder) -> list[Sink]:
+    """Where the spool drains to. Raises BadInputError for a missing token."""
+    sinks: list[Sink] = []
+    if loaded.file.sinks.parquet.enabled:
+        sinks.append(ParquetSink(folder.parquet, loaded.file.sinks.parquet))
+    if loaded.file.sinks.influxdb is not None:
+        from controller.historian.influx import InfluxSink
+
+        sinks.append(InfluxSink(loaded.file.sinks.influxdb, loaded.file.line.name, loaded.path.parent))
+    return sinks
 
 
 def make_driver(loaded: LoadedLine, device_id: str, clock: Clock) -> Driver:

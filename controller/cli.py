@@ -37,7 +37,7 @@ Line = Annotated[Path, typer.Argument(metavar="FILE", help="Line file (TOML).")]
 Speed = Annotated[
     float | None, typer.Option(min=0.1, max=2000, help="Plant seconds per wall second; default: the line file's.")
 ]
-Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Run folder; default: under runs/.")]
+Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Run folder; default: under runs/.")]
 
 
 @app.command()
@@ -49,7 +49,7 @@ def check(file: Line) -> None:
 
 
 @app.command()
-def simulate(file: Line, speed: Speed = None, out_dir: Annotated[Out, typer.Option("--out")] = None) -> None:
+def simulate(file: Line, speed: Speed = None, out_dir: Out = None) -> None:
     """Start the equipment that the line file's [simulation] names, one process each, and stay until Ctrl-C."""
     from controller.demo import stay_simulating
 
@@ -61,7 +61,7 @@ def simulate(file: Line, speed: Speed = None, out_dir: Annotated[Out, typer.Opti
 @app.command()
 def run(
     file: Line,
-    out_dir: Annotated[Out, typer.Option("--out")] = None,
+    out_dir: Out = None,
     time_base: Annotated[str | None, typer.Option(hidden=True)] = None,
     duration: Annotated[float | None, typer.Option(hidden=True)] = None,
     seed: Annotated[int | None, typer.Option(hidden=True)] = None,
@@ -81,7 +81,7 @@ def demo(
     ] = None,
     seconds: Annotated[float | None, typer.Option(min=1, help="Wall seconds that the demo lasts.")] = None,
     speed: Speed = None,
-    out_dir: Annotated[Out, typer.Option("--out")] = None,
+    out_dir: Out = None,
 ) -> None:
     """Run a simulated line: equipment, controller, live page, report."""
     from controller.screen import run_demo

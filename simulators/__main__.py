@@ -1,7 +1,9 @@
 """`python -m simulators DEVICE --line FILE --out DIR --time-base PLANT_START_NS,WALL_START_NS,SPEED`: one device.
 
 Prints `ready DEVICE ENDPOINT` when it listens, and runs until SIGTERM or SIGINT. Exit code 0 then, 2 for bad input
-(one line on stderr). Heavy imports come late: a signal must find its handler.
+(one line on stderr). With `--time-base -` it prints `warm DEVICE` once all is loaded and compiled, and awaits the time
+base as a line on standard input: who starts several processes so starts plant time for all of them at once, and a cold
+start costs none of it. Heavy imports come late: a signal must find its handler.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("device", help="id of the device in the line file")
     parser.add_argument("--line", type=Path, required=True, help="line file")
     parser.add_argument("--out", type=Path, required=True, help="run folder; the truth goes to truth/DEVICE in it")
-    parser.add_argument("--time-base", required=True, help="PLANT_START_NS,WALL_START_NS,SPEED")
+    parser.add_argument("--time-base", required=True, help="PLANT_START_NS,WALL_START_NS,SPEED, or - for stdin")
     parser.add_argument("--seed", type=int, default=None, help="instead of the line file's")
     parser.add_argument("--parent-pid", type=int, default=None, help="end when this process is gone")
     return parser.parse_args(argv)
@@ -47,7 +49,7 @@ def prepare(args: argparse.Namespace) -> Job:
     from simulators.servers import build_server
     from simulators.truth import TruthWriter
 
-    base = TimeBase.parse(args.time_base)
+    given = None if args.time_base == "-" else TimeBase.parse(args.time_base)
     line = load_line(args.line)
     simulation = line.file.simulation
     settings = simulation.machines.get(args.device) if simulation else None
@@ -59,7 +61,11 @@ def prepare(args: argparse.Namespace) -> Job:
     parameters = {key: value for key, value in settings.items() if key != "machine"}
     seed = device_seed(simulation.seed if args.seed is None else args.seed, args.device)
     # Built twice: the first one compiles or loads kernels and libraries, which would cost plant time at a high speed.
-    build_machine(name, equipment, base.plant_start_ns, seed, parameters)
+    spare = build_machine(name, equipment, 0, seed, parameters)
+    build_server(equipment, endpoint, spare.write)
+    if given is None:
+        _say(f"warm {args.device}")
+    base = given or TimeBase.parse(sys.stdin.readline())
     truth = TruthWriter(args.out, args.device)
     start_ns = max(base.plant_start_ns, base.plant_ns(time.time_ns()))
     machine = build_machine(name, equipment, start_ns, seed, parameters)
