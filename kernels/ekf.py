@@ -12,9 +12,9 @@ unknown that a charge count cannot do without enters without linearisation error
 Plett, J. Power Sources 134 (2004) 262-276, for the form. The covariance is kept as one triangle, so it is symmetric,
 and updated as P - c c'/S with c = P h: with the gain exactly c/S, as here, Joseph's form is this, term by term. It
 stays positive definite because no update may shrink the variance along h by more than 1e9 (1e-16 is where double
-precision loses the sign), and because every prediction adds noise to every state. The curvature of the OCV adds its second-order
-term to the innovation's variance (Jazwinski, Stochastic Processes and Filtering Theory, 1970, section 9.3), so that a
-wide prior on a bent OCV is not taken for knowledge.
+precision loses the sign), and because every prediction adds noise to every state. The curvature of the OCV adds
+its second-order term to the innovation's variance (Jazwinski, Stochastic Processes and Filtering Theory, 1970, section
+9.3), so that a wide prior on a bent OCV is not taken for knowledge.
 
 Only good samples move a cell's stored state. A bad or missing one gives the prediction to its time and leaves the
 state at the last good sample, so that a gap is one step from the last good sample to the next, however many bad ones
@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import status
-from kernels._jit import contracted_kernel
+from kernels._jit import contracted_kernel, inlined
 
 Float64Array = NDArray[np.float64]
 
@@ -72,10 +72,11 @@ SOC_SD_MAX = 0.3  # uniform on 0..1 has 0.29: nothing can be known less
 MISSES_MAX = 3.0  # from this refusal on, the cell and not the sample is doubted
 TIME_LIMIT_NS = 1 << 62  # differences of times within 0..limit cannot overflow
 REFERENCE_K = 298.15
+R0_WALK_TIME = 1e-12  # relative variance per second: 3e-4 in a day, so that nothing is ever known exactly
 R_MIN_RELATIVE = 1e-9  # measurement variance per predicted one, see above
 
 
-@contracted_kernel
+@inlined
 def ocv_at(ocv: Float64Array, soc: float) -> tuple[float, float, float]:
     """OCV [V], slope and curvature per SOC. `ocv` is (m, 2): values and slopes on a uniform grid from 0 to 1.
 
@@ -112,7 +113,7 @@ def soc_at(ocv: Float64Array, voltage_v: float) -> float:
     return 0.5 * (low + high)
 
 
-@contracted_kernel
+@inlined
 def _predict(
     w: Float64Array,
     par: Float64Array,
@@ -124,7 +125,10 @@ def _predict(
     factor: float,
 ) -> int:
     """Moves the work row `w` over dt. `current_a` is the one at the end; a NaN charge is the current's trapezoid."""
-    capacity = par[i, PAR_CAPACITY]
+    capacity, r0_nominal = par[i, PAR_CAPACITY], par[i, PAR_R0]
+    r1, r2 = factor * par[i, PAR_R1], factor * par[i, PAR_R2]
+    a1 = math.exp(-dt_s * par[i, PAR_RATE1])
+    a2 = math.exp(-dt_s * par[i, PAR_RATE2])
     step = current_a - w[CURRENT]
     mean = 0.5 * (current_a + w[CURRENT])
     result = status.OK
@@ -132,63 +136,60 @@ def _predict(
     if dt_s > noise[N_GAP]:
         result = status.AFTER_GAP
         gap_a = noise[N_GAP_RATE] * capacity / 3600.0 * (dt_s - noise[N_GAP]) / dt_s
-    # Not a plausible counter difference (reset, swapped channel): more than 10 C, or more than the cell holds.
-    known = abs(charge_c) <= min(1.3 * capacity, 10.0 * capacity * dt_s / 3600.0 + 1.0)
     # A step at an unknown moment of the interval: its charge is uniform over step * dt.
     shape2 = step * step / 12.0 + gap_a * gap_a
-    if known:
-        charge = charge_c
-        moved_var = noise[N_COUNTER] * noise[N_COUNTER]
-        away = charge / dt_s - mean
-        shape2 += away * away
+    moved_var = noise[N_COUNTER] * noise[N_COUNTER]
+    # Not a plausible counter difference (reset, swapped channel): more than 10 C, or more than the cell holds.
+    if abs(charge_c) <= min(1.3 * capacity, 10.0 * capacity * dt_s / 3600.0 + 1.0):
+        mean_a = charge_c / dt_s
+        shape2 += (mean_a - mean) * (mean_a - mean)
+        mean = mean_a
     else:
-        charge = mean * dt_s
-        moved_var = noise[N_COUNTER] * noise[N_COUNTER] + shape2 * dt_s * dt_s
+        moved_var += shape2 * dt_s * dt_s
 
     eta, walk, floor2 = 1.0, noise[N_WALK], noise[N_FLOOR2]
     if w[PHASE] < FORMED:
         floor2 = noise[N_FLOOR_RAW]  # lithium that the SEI will take still holds the positive electrode down
-        if charge > 0.0:
+        if mean > 0.0:
             walk = noise[N_WALK_RAW]
             eta = par[i, PAR_ETA]
-    g = eta * charge / capacity
+    per_c = eta / capacity
+    g = per_c * mean * dt_s
     moved = g * w[K]
-    g_var = eta * w[K] / capacity
-    a1 = math.exp(-dt_s * par[i, PAR_RATE1])
-    a2 = math.exp(-dt_s * par[i, PAR_RATE2])
-    drive = factor * charge / dt_s
-    w[SOC] += moved
-    w[U1] = a1 * w[U1] + par[i, PAR_R1] * (1.0 - a1) * drive
-    w[U2] = a2 * w[U2] + par[i, PAR_R2] * (1.0 - a2) * drive
-
-    w[P00] += g * (2.0 * w[P04] + g * w[P44])
-    w[P01] = a1 * (w[P01] + g * w[P14])
-    w[P02] = a2 * (w[P02] + g * w[P24])
-    w[P03] += g * w[P34]
-    w[P04] += g * w[P44]
-    w[P11] *= a1 * a1
-    w[P12] *= a1 * a2
-    w[P13] *= a1
-    w[P14] *= a1
-    w[P22] *= a2 * a2
-    w[P23] *= a2
-    w[P24] *= a2
-
+    per_c *= w[K]
+    throughput = abs(moved)
     # Overpotentials carry the model's error as coloured noise: a floor (OCV table, temperature) and a fraction of the
     # drive (resistances that depend on SOC, diffusion that is no RC pair), each with its pair's time constant.
-    drive2 = (noise[N_FRACTION] * drive) ** 2 + factor * factor * shape2
-    throughput = abs(moved)
-    w[P00] += moved_var * g_var * g_var + walk * walk * throughput + noise[N_WALK_TIME] * dt_s
-    w[P11] += (noise[N_FLOOR1] ** 2 + par[i, PAR_R1] * par[i, PAR_R1] * drive2) * (1.0 - a1 * a1)
-    w[P22] += (floor2 * floor2 + par[i, PAR_R2] * par[i, PAR_R2] * drive2) * (1.0 - a2 * a2)
-    r0_walk = noise[N_R0_WALK] * par[i, PAR_R0]
-    w[P33] += r0_walk * r0_walk * throughput + 1e-12 * dt_s * par[i, PAR_R0] * par[i, PAR_R0]
-    w[P44] += noise[N_K_WALK] * dt_s
+    drive2 = (noise[N_FRACTION] * mean) ** 2 + shape2
+    q1 = (noise[N_FLOOR1] ** 2 + r1 * r1 * drive2) * (1.0 - a1 * a1)
+    q2 = (floor2 * floor2 + r2 * r2 * drive2) * (1.0 - a2 * a2)
+    r0_walk = noise[N_R0_WALK] * r0_nominal
+
+    p04, p14, p24, p34, p44 = w[P04], w[P14], w[P24], w[P34], w[P44]
+    w[SOC] += moved
+    w[U1] = a1 * w[U1] + r1 * (1.0 - a1) * mean
+    w[U2] = a2 * w[U2] + r2 * (1.0 - a2) * mean
+    w[P00] += g * (2.0 * p04 + g * p44) + (
+        moved_var * per_c * per_c + walk * walk * throughput + noise[N_WALK_TIME] * dt_s
+    )
+    w[P01] = a1 * (w[P01] + g * p14)
+    w[P02] = a2 * (w[P02] + g * p24)
+    w[P03] += g * p34
+    w[P04] = p04 + g * p44
+    w[P11] = a1 * a1 * w[P11] + q1
+    w[P12] *= a1 * a2
+    w[P13] *= a1
+    w[P14] = a1 * p14
+    w[P22] = a2 * a2 * w[P22] + q2
+    w[P23] *= a2
+    w[P24] = a2 * p24
+    w[P33] += r0_walk * r0_walk * throughput + R0_WALK_TIME * r0_nominal * r0_nominal * dt_s
+    w[P44] = p44 + noise[N_K_WALK] * dt_s
     _limit(w, par[i, PAR_R0])
     return result
 
 
-@contracted_kernel
+@inlined
 def _limit(w: Float64Array, r0_nominal: float) -> None:
     """Keeps means within physical bounds, and the SOC's variance below that of knowing nothing."""
     w[SOC] = min(max(w[SOC], -SOC_MARGIN), 1.0 + SOC_MARGIN)
@@ -206,7 +207,7 @@ def _limit(w: Float64Array, r0_nominal: float) -> None:
         w[P04] *= shrink
 
 
-@contracted_kernel
+@inlined
 def _measure(w: Float64Array, h0: float, h3: float, innovation: float, r_var: float, gate: float) -> tuple[float, bool]:
     """One scalar update; gives the innovation's variance, and False where the gate refused and nothing changed."""
     c0 = h0 * w[P00] + w[P01] + w[P02] + h3 * w[P03]
@@ -280,7 +281,7 @@ def _start(
     w[P44] = par[i, PAR_K_SD] ** 2
 
 
-@contracted_kernel
+@inlined
 def _sample(
     w: Float64Array,
     par: Float64Array,
@@ -332,14 +333,13 @@ def _sample(
     return result, innovation, variance
 
 
-@contracted_kernel
+@inlined
 def _sound(w: Float64Array) -> bool:
-    """True while every number is finite and every variance positive."""
-    total = 0.0
-    for j in range(CURRENT):
-        total += abs(w[j])
+    """True while means and variances are finite and variances positive. Sums in pairs: a chain of ten would wait."""
+    means = (w[SOC] + w[U1]) + (w[U2] + w[R0]) + w[K]
+    variances = (w[P00] + w[P11]) + (w[P22] + w[P33]) + w[P44]
     positive = w[P00] > 0.0 and w[P11] > 0.0 and w[P22] > 0.0 and w[P33] > 0.0 and w[P44] > 0.0
-    return math.isfinite(total) and positive
+    return positive and math.isfinite(means + variances)
 
 
 @contracted_kernel

@@ -115,7 +115,7 @@ class CellFilter:
         return pack(self._head, self._memory)
 
     def restore(self, data: bytes) -> None:
-        """Takes a `checkpoint` of the same design and number of channels. ValueError otherwise; nothing changed then."""
+        """Takes a `checkpoint` of the same design and number of channels. ValueError otherwise, and nothing changed."""
         arrays = unpack(data, self._head, self._memory)
         state, parameters, last_ns = arrays["state"], arrays["parameters"], arrays["last_ns"]
         if not (np.isfinite(state).all() and np.isfinite(parameters).all() and (last_ns >= 0).all()):

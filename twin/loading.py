@@ -43,21 +43,23 @@ class WebLoading:
         web_position_m: Float64Array,
         quality: NDArray[np.uint8],
     ) -> LoadingStates:
-        """Adds a batch of n samples, n may be 0; arrays (n,). Positions as the gauge gives them, quality OPC's (0 good).
+        """Adds a batch of n samples, n may be 0; arrays (n,). Positions as the gauge gives them, quality 0 good.
 
         Not good, not finite, off the web, bare foil, and a second reading of the same spot do not count. ValueError:
         lengths differ.
         """
-        columns = [
-            np.ascontiguousarray(a, dtype=np.float64) for a in (mass_loading_kg_m2, cross_position_m, web_position_m)
-        ]
+        mass = np.ascontiguousarray(mass_loading_kg_m2, dtype=np.float64)
+        cross = np.ascontiguousarray(cross_position_m, dtype=np.float64)
+        along = np.ascontiguousarray(web_position_m, dtype=np.float64)
         grade = np.ascontiguousarray(quality, dtype=np.uint8)
-        n = np.asarray(time_ns).shape
-        if len(n) != 1 or any(a.shape != n for a in columns) or grade.shape != n:
-            raise ValueError(f"columns differ in length: {n}, {[a.shape for a in columns]}, {grade.shape}")
+        shapes = [np.asarray(time_ns).shape, mass.shape, cross.shape, along.shape, grade.shape]
+        if len(shapes[0]) != 1 or len(set(shapes)) > 1:
+            raise ValueError(f"columns differ in length: {shapes}")
         out = np.empty((layout.OUTPUT_ROWS, 1 + self.lanes))
         code = np.empty(1 + self.lanes, dtype=np.uint8)
-        loading_update_kernel(self._statistics, self._place, self.width_m, BARE_FOIL_KG_M2, *columns, grade, out, code)
+        used = loading_update_kernel(
+            self._statistics, self._place, self.width_m, BARE_FOIL_KG_M2, mass, cross, along, grade, out, code
+        )
         return LoadingStates(
             count=out[layout.OUT_COUNT],
             mean_kg_m2=out[layout.OUT_MEAN],
@@ -65,6 +67,7 @@ class WebLoading:
             cv=out[layout.OUT_CV],
             mean_sd_kg_m2=out[layout.OUT_MEAN_SD],
             status=code,
+            used=used,
         )
 
     def checkpoint(self) -> bytes:
@@ -72,7 +75,7 @@ class WebLoading:
         return pack(self._head, {"statistics": self._statistics, "place": self._place})
 
     def restore(self, data: bytes) -> None:
-        """Takes a `checkpoint` of the same lanes and width. ValueError otherwise; nothing changed then."""
+        """Takes a `checkpoint` of the same lanes and width. ValueError otherwise, and nothing changed."""
         arrays = unpack(data, self._head, {"statistics": self._statistics, "place": self._place})
         statistics = arrays["statistics"]
         if not np.isfinite(statistics).all() or (statistics < 0.0).any() or not np.isfinite(arrays["place"]).all():

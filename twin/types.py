@@ -48,8 +48,14 @@ class LoadingStates:
     cv: Float64Array  # sd / mean
     mean_sd_kg_m2: Float64Array  # standard error of the mean, samples taken as independent
     status: NDArray[np.uint8]
+    used: int  # samples of the last batch that counted
+
+    @property
+    def points(self) -> int:
+        """Rows: 1 + lanes."""
+        return int(self.count.shape[0])
 
     def columns(self) -> dict[str, Float64Array]:
         """The statistics by name, for a Frame; `status` among them as floats."""
-        names = [name for name in self.__slots__ if name != "status"]
+        names = [name for name in self.__slots__ if name not in {"status", "used"}]
         return {name: getattr(self, name) for name in names} | {"status": self.status.astype(np.float64)}
