@@ -63,7 +63,7 @@ def contracted_kernel(function: _F) -> _F:
 
 
 def inlined(function: _F) -> _F:
-    """A helper of `contracted_kernel`s that is always inlined: an array argument is nine words on the stack per call."""
+    """A helper of `contracted_kernel`s, always inlined: an array argument is nine words on the stack per call."""
     return _compile(function, **{**OPTIONS, "fastmath": {"contract"}, "forceinline": True})
 
 
