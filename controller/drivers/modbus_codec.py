@@ -68,6 +68,8 @@ class _Bundle:
         self.low = np.array([[-np.inf if t.min is None else t.min] for t in tags])
         self.high = np.array([[np.inf if t.max is None else t.max] for t in tags])
         self.limited = any(t.min is not None or t.max is not None for t in tags)
+        # Whole numbers cannot turn into NaN or infinity unless a scale is absurd.
+        self.always_finite = self.dtype.kind != "f" and all(abs(t.scale) + abs(t.offset) < 1e200 for t in tags)
 
     def values(self, registers: Registers) -> Float64Array:
         """(tags, points) in the tags' units; may hold NaN and infinities."""
@@ -105,8 +107,7 @@ class Decoder:
                 if outside.any():
                     rows = outside.any(axis=0) & (quality == Quality.GOOD)
                     quality[rows], code[rows] = Quality.UNCERTAIN, CODE_OUT_OF_RANGE
-            finite = np.isfinite(values)
-            if not finite.all():
+            if not bundle.always_finite and not (finite := np.isfinite(values)).all():
                 values[~finite] = np.nan
                 rows = ~finite.all(axis=0)
                 quality[rows], code[rows] = Quality.BAD, CODE_NOT_A_NUMBER
@@ -116,14 +117,17 @@ class Decoder:
 
 def device_time_ns(seconds: Float64Array, milliseconds: Float64Array | None) -> Int64Array:
     """UTC nanoseconds per row; 0 where the device's time cannot be a time (zero, not a number, 1000 ms and more)."""
-    good = np.isfinite(seconds) & (seconds > 0) & (seconds < _LAST_SECOND)
-    whole = np.floor(np.where(good, seconds, 0.0))
-    rest_ns = np.where(good, seconds - whole, 0.0) * NS_PER_S
+    good = (seconds > 0) & (seconds < _LAST_SECOND)  # False for NaN
     if milliseconds is not None:
         good &= (milliseconds >= 0) & (milliseconds < _BELOW_A_SECOND_MS)
-        rest_ns = rest_ns + np.where(good, milliseconds, 0.0) * 1e6
-    time_ns = whole.astype(np.int64) * NS_PER_S + np.rint(rest_ns).astype(np.int64)
-    return np.where(good, time_ns, 0)
+    if not good.all():
+        seconds = np.where(good, seconds, 0.0)
+        milliseconds = None if milliseconds is None else np.where(good, milliseconds, 0.0)
+    whole = np.floor(seconds)
+    rest_ns = (seconds - whole) * NS_PER_S
+    if milliseconds is not None:
+        rest_ns += milliseconds * 1e6
+    return whole.astype(np.int64) * NS_PER_S + np.rint(rest_ns).astype(np.int64)
 
 
 def encode(tag: Tag, values: Sequence[float], order: WordOrder) -> NDArray[np.uint16]:

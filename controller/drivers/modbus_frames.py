@@ -30,16 +30,20 @@ class RowClock:
         self._seen = np.zeros(points, dtype=np.int64)  # last possible stamp
         self._believed = np.zeros(points, dtype=np.int64)  # last stamp that left as DEVICE time
         self._streak = np.zeros(points, dtype=np.int64)  # polls that grew while behind what was believed
+        self._none = np.zeros(points, dtype=np.bool_)
 
     def judge(self, stamp_ns: Int64Array) -> tuple[Rows, Rows]:
         """(repeated, believed) per row; a row in neither is new and needs our clock. `stamp_ns` 0: impossible."""
+        ahead = stamp_ns > self._believed
+        if ahead.all():  # all is well, as it is for months; nothing seen is later than what was believed
+            self._seen = self._believed = stamp_ns
+            self._streak[:] = 0
+            return self._none, ahead
         possible = stamp_ns > 0
         repeated = possible & (stamp_ns == self._seen)
-        believed = possible & (stamp_ns > self._believed)
-        if not believed.all():
-            behind = possible & ~believed & (stamp_ns > self._seen)
-            self._streak = np.where(behind, self._streak + 1, np.where(repeated, self._streak, 0))
-            believed = (believed | (self._streak >= RESYNC_POLLS)) & ~repeated
+        behind = possible & ~ahead & (stamp_ns > self._seen)
+        self._streak = np.where(behind, self._streak + 1, np.where(repeated, self._streak, 0))
+        believed = (ahead | (self._streak >= RESYNC_POLLS)) & ~repeated
         self._streak[believed] = 0
         self._seen = np.where(possible, stamp_ns, self._seen)
         self._believed = np.where(believed, stamp_ns, self._believed)

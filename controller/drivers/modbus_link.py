@@ -26,6 +26,9 @@ from controller.drivers.modbus_wire import (
 from controller.errors import DeviceLostError, DeviceRefusedError, PeerError, ProtocolError
 
 BUSY_PAUSES_S = (0.02, 0.05, 0.1, 0.2)  # between tries after exception 6, as far as the request's deadline allows
+# Ours is the only deadline. With one of its own pymodbus waits in asyncio.wait_for, which costs as much as a timer of
+# ours again and, in Python 3.11, eats a cancellation that comes together with the answer.
+_NO_TIMEOUT = cast("float", None)
 _BUFFER_BYTES = 1024  # pymodbus drops more than 264 bytes unread: a late and a current answer in one segment
 
 
@@ -55,7 +58,7 @@ class Link:
             port=self._port,
             reconnect_delay=0,
             retries=0,
-            timeout=2 * self._timeout_s + 1,  # never reached: our deadlines are shorter
+            timeout=_NO_TIMEOUT,
             trace_packet=self._on_packet,
             trace_connect=self._on_connect,
         )
@@ -128,12 +131,10 @@ class Link:
         if not whole_replies(client.ctx.recv_buffer):  # its rest would be taken for the beginning of our answer
             self._drop()
             raise ProtocolError(f"{self.where} sent a part of an answer that nobody waits for, before {what}")
-        task = asyncio.current_task()
-        cancels = task.cancelling() if task is not None else 0
         self._pending, self._fault = request, None
         try:
             async with asyncio.timeout_at(deadline) as self._alarm:
-                reply: ModbusPDU = await cast("Any", client.execute(False, request))
+                return cast("ModbusPDU", await cast("Any", client.execute(False, request)))
         except TimeoutError:
             self._drop()
             raise self._reason(what) from None
@@ -142,10 +143,6 @@ class Link:
             raise DeviceLostError(f"{self.where}, {what}: the connection is gone ({error})") from None
         finally:
             self._pending = self._alarm = None
-        if task is not None and task.cancelling() > cancels:
-            # asyncio.wait_for of Python 3.11, which pymodbus uses, eats a cancellation that comes with the answer.
-            raise asyncio.CancelledError
-        return reply
 
     def _reason(self, what: str) -> PeerError:
         """Why the request failed: what the hooks saw, else silence."""
