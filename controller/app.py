@@ -96,7 +96,7 @@ class _Controller:
         self._drainers = [Drainer(self._spool, sink) for sink in sinks]
         self._view.set_spool(True)
         self._drivers = {d.id: make_driver(loaded, d.id, self._clock) for d in loaded.file.device}
-        self._gaps = _gap_detector(loaded)
+        self._gaps = _gap_detector(loaded, self._clock.speed)
         stages = self._build_stages()
         self._pipeline = Pipeline(
             self._clock,
@@ -233,11 +233,11 @@ def make_driver(loaded: LoadedLine, device_id: str, clock: Clock) -> Driver:
     raise BadInputError(f"{device_id}: no driver for protocol {equipment.protocol}")
 
 
-def _gap_detector(loaded: LoadedLine) -> GapDetector:
+def _gap_detector(loaded: LoadedLine, speed: float) -> GapDetector:
     rules = {}
     for device_id, equipment in loaded.equipment.items():
         for group in equipment.group:
             if group.period_s > 0:
                 polled = equipment.protocol is Protocol.MODBUS
                 rules[device_id, group.name] = StreamRule(group.period_s, polled)
-    return GapDetector(rules)
+    return GapDetector(rules, speed)

@@ -50,7 +50,7 @@ def check(file: Line) -> None:
 
 @app.command()
 def simulate(file: Line, speed: Speed = None, out_dir: Out = None) -> None:
-    """Start the equipment that the line file's [simulation] names, one process each, and stay until Ctrl-C."""
+    """Start a line's simulated equipment, one process each, and stay until Ctrl-C."""
     from controller.demo import stay_simulating
 
     loaded = load_line(file)

@@ -32,6 +32,13 @@ def test_regular_polls_with_a_skipped_one_are_no_gap() -> None:
     assert all(gaps.observe(frame("rack1", "channel", t)) is None for t in (0, 20, 40, 80, 100, 160))
 
 
+def test_a_busy_host_at_high_speed_is_no_gap_of_the_plant() -> None:
+    fast = GapDetector(RULES, speed=960.0)
+    fast.observe(frame("rack1", "channel", 0))
+    assert fast.observe(frame("rack1", "channel", 470)) is None
+    assert fast.observe(frame("rack1", "channel", 470 + 490)) is not None
+
+
 def test_a_polled_stream_that_pauses_has_a_gap_from_its_last_stamp() -> None:
     gaps = GapDetector(RULES)
     gaps.observe(frame("rack1", "channel", 0, 20))

@@ -1,0 +1,116 @@
+"""What a line must survive: a controller killed without warning, and equipment that goes away and comes back."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tests.system.line import fetch, line_file, programs, until, web_port
+from tests.system.test_demo import check_books
+
+pytestmark = pytest.mark.system
+
+
+def rows_of(run: Path, stream: str, device: str) -> pl.DataFrame:
+    return pl.read_parquet(run / "parquet" / stream / "*.parquet").filter(pl.col("device") == device).sort("time")
+
+
+def longest_silence_s(rows: pl.DataFrame) -> float:
+    times = rows.select(pl.col("time").unique().sort())["time"]
+    return float(times.diff().dt.total_milliseconds().max() or 0) / 1000
+
+
+def accepted(port: int) -> int:
+    return int(max(c["accepted"] for c in fetch(port)["counters"]))
+
+
+def test_a_killed_controller_goes_on_where_it_was(tmp_path: Path, free_port: Callable[[], int]) -> None:
+    line, run = line_file(tmp_path, free_port), tmp_path / "run"
+    port = web_port(line)
+    with programs(tmp_path) as started:
+        started.start("simulate", str(line), "--speed", "240", "--out", str(run)).wait_for("plant time runs")
+        first = started.start("run", str(line), "--out", str(run))
+        until("both jobs run", lambda: _running(port))
+        until("some thousand rows are durable", lambda: accepted(port) > 5_000)
+        acknowledged = accepted(port)
+        first.process.kill()
+        first.process.wait()
+        time.sleep(4.0)
+        second = started.start("run", str(line), "--out", str(run))
+        until("the second start has data of its own", lambda: accepted(port) > acknowledged + 5_000)
+        assert second.stop() == 0, second.text()
+    ledger = check_books(run)
+    assert sum(ledger.values()) > acknowledged, "nothing acknowledged is missing"
+    for stream, device in (("channel", "rack1"), ("coater", "coater1")):
+        gaps = rows_of(run, "gap", device).filter(pl.col("of_stream") == stream)
+        outage = gaps.filter(pl.col("reason") == "controller was not running")
+        assert outage.height == 1, f"the outage of {device} is one gap"
+        assert outage["duration_s"][0] > 4.0 * 240
+        rows = rows_of(run, stream, device)
+        within = rows.filter(
+            (pl.col("time") > outage["time"][0])
+            & (pl.col("time") < outage["time"][0] + pl.duration(seconds=int(outage["duration_s"][0]) - 1))
+        )
+        assert within.height == 0, "the gap says where data are missing"
+    starts = rows_of(run, "command", "rack1").filter(pl.col("name") == "start")
+    assert starts.height == 1, "the running job is not started again"
+    cells = rows_of(run, "cell_state", "rack1").filter(pl.col("channel") == 1)
+    assert cells["soc"].is_finite().all()
+    assert json.loads((run / "run.json").read_text())["starts"] == 2
+
+
+@pytest.mark.parametrize(("away", "stays"), [("rack1", "coater1"), ("coater1", "rack1")])
+def test_a_device_that_stands_still_for_20_s_disturbs_nobody(
+    tmp_path: Path, free_port: Callable[[], int], away: str, stays: str
+) -> None:
+    line, run = line_file(tmp_path, free_port), tmp_path / "run"
+    port = web_port(line)
+    with programs(tmp_path) as started:
+        started.start("simulate", str(line), "--speed", "60", "--out", str(run)).wait_for("plant time runs")
+        controller = started.start("run", str(line), "--out", str(run))
+        until("both jobs run", lambda: _running(port))
+        pid = json.loads((run / "simulation.json").read_text())["pids"][away]
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            until("the loss is noticed", lambda: _connection(port, away) != "connected", 20.0)
+            time.sleep(20.0)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        until("it recovers by itself", lambda: _connection(port, away) == "connected", 30.0)
+        before = fetch(port)["counters"][0]["accepted"]
+        until("its data flow again", lambda: _age_s(port, away) < 2.0 and accepted(port) > before + 500, 30.0)
+        assert controller.stop() == 0, controller.text()
+    check_books(run)
+    stream = {"rack1": "channel", "coater1": "coater"}
+    assert longest_silence_s(rows_of(run, stream[stays], stays)) < 5.0 * 60, "no hole in the other device's data"
+    gaps = rows_of(run, "gap", away)
+    assert gaps.filter(pl.col("of_stream") == stream[away]).height >= 1
+
+
+def _running(port: int) -> bool:
+    devices = fetch(port)["devices"]
+    commands = fetch(port)["commands"]
+    done = {c["device"] for c in commands if c["text"]["name"] == "start" and c["text"]["outcome"] == "confirmed"}
+    return len(devices) == 2 and len(done) == 2
+
+
+def _connection(port: int, device: str) -> str:
+    return str(_device(port, device)["connection"])
+
+
+def _age_s(port: int, device: str) -> float:
+    age = _device(port, device)["age_s"]
+    return float("inf") if age is None else float(age)
+
+
+def _device(port: int, device: str) -> dict[str, object]:
+    devices = fetch(port)["devices"]
+    found: dict[str, object] = next(d for d in devices if d["device"] == device)
+    return found
