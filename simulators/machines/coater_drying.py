@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 GAS_J_MOL_K = 8.314462618
-# N-methyl-2-pyrrolidone: molar mass, normal boiling point, enthalpy of evaporation (NIST WebBook, CAS 872-50-4).
+# N-methyl-2-pyrrolidone (CAS 872-50-4): boils at 202 C; vapour pressure 0.3 to 0.4 hPa at 20 C in data sheets. One
+# enthalpy of evaporation joins the two points; it lies between the measured ones at room temperature and at boiling.
 NMP_KG_MOL = 0.09913
 NMP_BOILING_K = 475.15
-NMP_EVAPORATION_J_MOL = 54_500.0
+NMP_EVAPORATION_J_MOL = 50_000.0
 NMP_EVAPORATION_J_KG = NMP_EVAPORATION_J_MOL / NMP_KG_MOL
 ATMOSPHERE_PA = 101_325.0
 ZERO_C_K = 273.15
@@ -24,7 +25,7 @@ _AIR_J_M3_K = 1_000.0 * 2.5 ** (2.0 / 3.0)
 
 
 def vapour_pressure_pa(temperature_k: Array) -> Array:
-    """Clausius and Clapeyron from the boiling point; about 10 % low at 20 C, good where the dryer works."""
+    """Clausius and Clapeyron down from the boiling point."""
     exponent = NMP_EVAPORATION_J_MOL / GAS_J_MOL_K * (1.0 / NMP_BOILING_K - 1.0 / temperature_k)
     return np.asarray(ATMOSPHERE_PA * np.exp(exponent), dtype=np.float64)
 

@@ -39,7 +39,7 @@ class CoaterParameters:
     # Start waits until every zone is this close to its set-point.
     zone_ready_k: float = 3.0
 
-    heat_transfer_w_m2_k: float = 60.0
+    heat_transfer_w_m2_k: float = 48.0
     # Solvent per dry mass at which drying turns from evaporation-limited to diffusion-limited.
     critical_solvent_fraction: float = 0.25
 

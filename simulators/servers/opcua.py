@@ -14,6 +14,7 @@ import socket
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,6 +24,7 @@ from asyncua import ua
 from asyncua.common.utils import ServiceError
 from asyncua.server.internal_server import InternalServer
 from asyncua.server.internal_session import InternalSession
+from asyncua.server.standard_address_space.standard_address_space import fill_address_space
 
 from configs.schema import Equipment
 from simulators.machine import Values
@@ -71,26 +73,22 @@ class OpcUaServer:
         self._server: UaServer | None = None
         self._nodes: dict[ua.NodeId, TagNode] = {}
         self._last: tuple[Mapping[str, Values], int] | None = None
+        if not _spare:
+            _spare.append(_PlcInternalServer())
 
     async def start(self) -> None:
         """Build the address space and listen. Raises OSError when the address cannot be had."""
         # Before the second that the address space takes, and without the traceback that asyncua logs.
         with socket.create_server(self._address):
             pass
-        iserver = _PlcInternalServer(self, self._options.max_items_per_call)
+        iserver = _prepared()
+        iserver.plc, iserver.max_operations = self, self._options.max_items_per_call
         server = UaServer(iserver=iserver)
         server.set_endpoint(self._endpoint)
         server.set_server_name(self._equipment.title)
         server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
         server.set_identity_tokens([ua.AnonymousIdentityToken])
-        # The standard address space is half a million objects: collecting garbage in between doubles the time.
-        collecting = gc.isenabled()
-        gc.disable()
-        try:
-            await server.init()
-        finally:
-            if collecting:
-                gc.enable()
+        await server.init()
         await server.set_application_uri(f"urn:celltwin:simulator:{self._equipment.name}")
         await self._populate(server)
         self._server = server
@@ -176,16 +174,37 @@ class OpcUaServer:
 class _PlcInternalServer(InternalServer):  # type: ignore[misc]
     """Gives every connection a session that behaves as a PLC's does."""
 
-    def __init__(self, plc: OpcUaServer, max_operations: int) -> None:
+    plc: OpcUaServer
+    max_operations: int
+
+    def __init__(self) -> None:
         super().__init__()
-        self.plc = plc
-        self.max_operations = max_operations
         self.allow_remote_admin = False
+        # Half a million objects: collecting garbage in between doubles the time.
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            fill_address_space(self.node_mgt_service)
+        finally:
+            if collecting:
+                gc.enable()
+
+    async def load_standard_address_space(self, shelf_file: Path | None = None) -> None:
+        """Has been loaded."""
 
     def create_session(self, name: str, user: Any = None, external: bool = False) -> InternalSession:
         """Called by asyncua for each client."""
         known = {} if user is None else {"user": user}
         return _PlcSession(self, self.aspace, self.subscription_service, name, external=external, **known)
+
+
+# The standard address space takes a second, which at speed 960 is a quarter of an hour of plant time. It is made when a
+# server is built and not when it starts: plant time may begin to count in between.
+_spare: list[_PlcInternalServer] = []
+
+
+def _prepared() -> _PlcInternalServer:
+    return _spare.pop() if _spare else _PlcInternalServer()
 
 
 class _PlcSession(InternalSession):  # type: ignore[misc]
