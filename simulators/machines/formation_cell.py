@@ -84,10 +84,11 @@ def draw_parameters(rng: np.random.Generator, channels: int) -> tuple[Values, Va
     p[P.CAPACITY_AH] = capacity
     p[P.Q_POS_AH] = capacity / (Y_EMPTY - Y_FULL)
     p[P.Q_NEG_AH] = capacity / (X_FULL - X_EMPTY)
-    p[P.R0_OHM] = 0.0225 * common
-    p[P.R1_OHM] = 0.0085 * common * (1.0 + 0.03 * spread())
-    p[P.R2_OHM] = 0.0135 * common * (1.0 + 0.05 * spread())
-    p[P.TAU1_S] = 18.0 * (1.0 + 0.05 * spread())
+    # 10 s resistance of LG M50 at 25 C and mid charge: 33 to 36 mOhm (PyBOP's LGM50_5Ah_Pulse).
+    p[P.R0_OHM] = 0.0280 * common
+    p[P.R1_OHM] = 0.0070 * common * (1.0 + 0.03 * spread())
+    p[P.R2_OHM] = 0.0165 * common * (1.0 + 0.05 * spread())
+    p[P.TAU1_S] = 9.0 * (1.0 + 0.05 * spread())
     p[P.TAU2_S] = 950.0 * (1.0 + 0.10 * spread())
     p[P.LEAK_A] = LEAK_A * np.exp(LEAK_SD_LOG * spread())
     p[P.LOSS_CHARGE_AH] = LOSS_CHARGE_AH * capacity / CAPACITY_AH

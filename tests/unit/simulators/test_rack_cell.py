@@ -113,7 +113,7 @@ def test_resistance_rises_towards_empty_and_cold() -> None:
 
     # 57 to 25 mOhm from 0 to 10 % on LG M50; the slope of the OCV adds to it as in a real pulse.
     assert 1.8 < ten_seconds(0.005) / ten_seconds(0.10) < 2.8
-    assert 0.020 < ten_seconds(0.5) < 0.035
+    assert 0.031 < ten_seconds(0.5) < 0.038  # 33 to 36 measured on LG M50
     assert 1.03 < ten_seconds(0.5, 20.0) / ten_seconds(0.5, 26.0) < 1.08
 
 

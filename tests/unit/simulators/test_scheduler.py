@@ -168,8 +168,8 @@ async def test_a_slow_process_says_so_and_does_all_of_the_physics(tmp_path: Path
 
     class Stalls(Hands):
         def __call__(self) -> int:
-            if len(board.shown) == 50:
-                self.now_ns += 2_000_000_000  # somebody stopped us for seconds
+            if len(board.shown) == 50 and self.now_ns < 2_000_000_000:
+                self.now_ns += 2_000_000_000  # somebody stopped us for two seconds
             return super().__call__()
 
     await ScanLoop(job, said.append, said.append, Stalls(1_000_000)).run(board.done, lambda: True)
