@@ -76,7 +76,7 @@ def _streams(kind: Equipment) -> Table:
                 duration(group.period_s),
                 _clock(kind, group),
                 *(f"{n:,}" for n in asked),
-                f"{group.points / group.period_s:.3g}",
+                _rate(group.points / group.period_s),
             )
     if modbus:
         table.caption = _bus_load(kind)
@@ -95,7 +95,7 @@ def _bus_load(kind: Equipment) -> str:
     polls = plan_polls(kind)
     rate = sum(len(p.plan.blocks) / p.period_s for p in polls)
     requests = sum(len(p.plan.blocks) for p in polls)
-    return f"{requests} {'request' if requests == 1 else 'requests'} in all, {rate:.3g} a second"
+    return f"{requests} {'request' if requests == 1 else 'requests'} in all, {_rate(rate)} a second"
 
 
 def _tags(kind: Equipment) -> Table:
@@ -123,7 +123,7 @@ def _facts(loaded: LoadedLine) -> Iterator[tuple[str, str]]:
     groups = [g for kind in (loaded.equipment[d.id] for d in line.device) for g in kind.group if g.period_s > 0]
     rows_s = sum(g.points / g.period_s for g in groups)
     values_s = sum(g.points * len(g.tag) / g.period_s for g in groups)
-    yield "load", f"{rows_s:.3g} rows/s with {values_s:.3g} values/s, {_rows(rows_s * DAY_S)} rows a day"
+    yield "load", f"{_rate(rows_s)} rows/s with {_rate(values_s)} values/s, {_rows(rows_s * DAY_S)} rows a day"
     for cells in line.twin.cells:
         yield "twin", f"every cell of {cells.device} as {cells.cell}, results {_published(cells.publish_period_s)}"
     for web in line.twin.web:
@@ -144,11 +144,15 @@ def _facts(loaded: LoadedLine) -> Iterator[tuple[str, str]]:
         wall_s = sim.duration_s / sim.speed
         yield "simulation", f"{duration(sim.duration_s)} of plant time in {duration(wall_s)}, seed {sim.seed}"
         played = ", ".join(f"{device} by {keys['machine']}" for device, keys in sim.machines.items())
-        yield "", f"{played}; {rows_s * sim.speed:,.0f} rows a wall second"
+        yield "", f"{played}; {_rate(rows_s * sim.speed)} rows a wall second"
 
 
 def _published(period_s: float) -> str:
     return f"every {duration(period_s)}" if period_s > 0 else "with every reading"
+
+
+def _rate(per_s: float) -> str:
+    return f"{per_s:,.0f}" if per_s >= 100 else f"{per_s:.3g}"
 
 
 def _rows(n: float) -> str:
