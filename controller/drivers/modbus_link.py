@@ -128,6 +128,9 @@ class Link:
         client = self._client
         if client is None:
             raise DeviceLostError(f"{self.where}: not connected when {what}", "start connects it")
+        if not client.connected:
+            self._drop()
+            raise DeviceLostError(f"{self.where} closed the connection before {what}", "did it restart?")
         if not whole_replies(client.ctx.recv_buffer):  # its rest would be taken for the beginning of our answer
             self._drop()
             raise ProtocolError(f"{self.where} sent a part of an answer that nobody waits for, before {what}")

@@ -335,6 +335,42 @@ async def test_frames_before_a_loss_are_kept_and_the_loss_follows() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_hang_up_between_polls_is_found_by_the_next() -> None:
+    rack = RawRack()
+    rack.set_channels(1, 3.0, 3.0, 3.0)
+    async with running(rack) as driver:
+        await driver.read()
+        for writer in rack.writers:
+            writer.close()
+        await asyncio.sleep(0.05)
+        with pytest.raises(DeviceLostError, match="closed the connection before reading input registers"):
+            await driver.read()
+        rack.set_channels(2, 4.0, 4.0, 4.0)
+        await driver.start()
+        assert by_stream(await driver.read())["channel"].columns["voltage_v"].tolist() == [4.0, 4.0, 4.0]
+
+
+@pytest.mark.asyncio
+async def test_a_half_answer_after_a_cancelled_request_is_not_built_upon() -> None:
+    rack = RawRack()
+    rack.set_channels(1, 9.0, 9.0, 9.0)
+
+    async def half(writer: asyncio.StreamWriter, header: bytes, reply: bytes) -> None:
+        writer.write(reply[:20])
+
+    async with running(rack) as driver:
+        rack.tricks.append(half)
+        read = asyncio.create_task(driver.read())
+        await rack.asked.wait()
+        await asyncio.sleep(0.02)
+        read.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await read
+        with pytest.raises(ProtocolError, match="a part of an answer that nobody waits for"):
+            await driver.read_back(["door"])
+
+
+@pytest.mark.asyncio
 async def test_write_goes_in_one_request_and_reads_back() -> None:
     rack = RawRack()
     async with running(rack) as driver:
