@@ -1,10 +1,10 @@
 """Modbus TCP server for any machine whose equipment type speaks Modbus. Frames and sockets only.
 
-A server of our own instead of pymodbus's, for three reasons. pymodbus 3.16 walks every register of every request in
-Python (SimRuntime checks flags one by one and PDUs pack lists of int), which costs several times more than all the rest
-of a simulated rack; a slice of a big-endian NumPy table is the answer's bytes already. It keeps one pending request per
-connection, so that pipelined requests get lost. And the controller's client is pymodbus: a server that is not makes
-their meeting on the wire a test of both.
+A server of our own instead of pymodbus's, for three reasons. Cost: pymodbus 3.16.1 walks every register of every
+request in Python (SimRuntime checks flags one by one, PDUs hold lists of int) and took 185 us of CPU for a read of 120
+registers where this takes 25 us, because a slice of a big-endian NumPy table is the answer's bytes already (same
+client, same machine). Order: it keeps one pending request per connection and answered one of five pipelined ones.
+Independence: the controller's client is pymodbus, so a server that is not makes their meeting a test of both.
 
 Framing: MODBUS Messaging on TCP/IP V1.0b (transaction, protocol 0, length, unit). A frame that breaks it closes the
 connection, because nothing after it can be trusted.
