@@ -241,16 +241,16 @@ def encode_kernel(
     """Writes n lines to `out` and where each ends to `ends` (n,); returns the total length in bytes.
 
     A line is `prefix`, the point number where `has_point` (the prefix then ends in "name="), the fields, the time.
-    Field j is heads[head_at[j]:head_at[j + 1]] (",name=") and bits[j, i], the bits of a float64; NaN and infinity are left
-    out. A quality other than 0 adds ",quality=2i,code=...i". `extra` holds ready-made fields of row i, each with its
-    comma, between extra_at[i] and extra_at[i + 1]. A row without any field gives no line. Sizes are the caller's duty:
-    see `room`.
+    Field j is heads[head_at[j]:head_at[j + 1]] (",name=") and bits[j, i], the bits of a float64; NaN and infinity are
+    left out. A quality other than 0 adds ",quality=2i,code=...i". `extra` holds ready-made fields of row i, each with
+    its comma, between extra_at[i] and extra_at[i + 1]. A row without any field gives no line. Sizes are the caller's
+    duty: see `room`.
     """
     fields = bits.shape[0]
     stamp = np.empty(_INT_BYTES, np.uint8)
-    stamp_length = 0
+    stamp_length: Int = 0
     stamped_ns = np.int64(0)
-    at = 0
+    at: Int = 0
     for i in range(time_ns.shape[0]):
         start = at
         at = _copy(out, at, prefix, 0, prefix.shape[0])
