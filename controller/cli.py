@@ -17,7 +17,7 @@ from rich.console import Console
 
 from configs.errors import ConfigError
 from configs.loader import LoadedLine, load_line, packaged, schema_json
-from controller.errors import BadInputError, CelltwinError
+from controller.errors import CelltwinError
 from controller.runfolder import RunFolder
 
 app = typer.Typer(

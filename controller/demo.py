@@ -204,7 +204,7 @@ class Demo:
         if not web.enabled:
             return None
         try:
-            with urllib.request.urlopen(f"http://{web.host}:{web.port}/api/state", timeout=1.0) as answer:  # noqa: S310
+            with urllib.request.urlopen(f"http://{web.host}:{web.port}/api/state", timeout=1.0) as answer:
                 state: dict[str, Any] = json.load(answer)
                 return state
         except (OSError, ValueError):

@@ -6,6 +6,7 @@ The watchdog is fed from the event loop, so a loop that hangs is noticed and the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import platform
 import socket
@@ -109,10 +110,9 @@ def notify(state: str) -> None:
     if not address:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-        try:
+        # A watchdog that cannot be reached will restart us, which is its answer.
+        with contextlib.suppress(OSError):
             sender.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
-        except OSError:
-            pass  # a watchdog that cannot be reached will restart us, which is its answer
 
 
 def versions() -> dict[str, str]:

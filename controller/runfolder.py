@@ -68,7 +68,7 @@ class RunFolder:
         _write_json(self._simulation, content)
 
     def read_time_base(self) -> TimeBase | None:
-        """The simulated equipment's time base, or None where none was started with this folder. Raises BadInputError."""
+        """The simulated equipment's time base; None where none was started with this folder. Raises BadInputError."""
         if not self._simulation.exists():
             return None
         content = _read_json(self._simulation, "delete it and start celltwin simulate again")

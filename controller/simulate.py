@@ -33,7 +33,7 @@ LEAD_S = 0.5
 
 
 def make_time_base(loaded: LoadedLine, speed: float, duration_s: float, wall_ns: int) -> TimeBase:
-    """A time base that starts LEAD_S from now; unless the line file fixes the start, plant time ends about when the demo does."""
+    """A time base that starts LEAD_S from now. Plant time ends about now too, unless the line file fixes its start."""
     wall_ns += int(LEAD_S * NS_PER_S)
     simulation = loaded.file.simulation
     if simulation is not None and simulation.start is not None:

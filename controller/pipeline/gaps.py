@@ -1,8 +1,8 @@
 """Finds holes in a device's data and says so as data. Pure: stamps in, gap records out; no clock, no I/O.
 
 A polled stream is gap-free when consecutive stamps lie within GAP_PERIODS periods, or within JITTER_S wall seconds when
-plant time runs fast: a busy host is no fault of the plant. A subscribed stream may be silent for as long as nothing changes, so silence alone is no gap there: only a silence across a lost connection, or across a
-restart of ourselves, is one.
+plant time runs fast: a busy host is no fault of the plant. A subscribed stream may be silent for as long as nothing
+changes, so silence alone is no gap there: only a silence across a lost connection, or across a restart of ourselves.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Twins at work in the pipeline: a Frame's columns in, the twin's arrays out, a result Frame back. No arithmetic here."""
+"""Twins at work in the pipeline: a Frame's columns in, the twin's arrays out as a Frame. No arithmetic here."""
 
 from __future__ import annotations
 

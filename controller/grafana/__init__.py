@@ -1,0 +1,1 @@
+"""Dashboards for Grafana, built from the same names that the historian writes."""
