@@ -1,4 +1,4 @@
-"""Client CPU of one poll of a 64-channel rack (13 blocks) with our driver, against bare pymodbus reading the same blocks.
+"""Client CPU of one poll of a 64-channel rack (13 blocks) with our driver, against bare pymodbus for the same blocks.
 
 Ours includes planning's gather, decoding of 14 tags in 64 rows, range checks, device time and Frames; bare pymodbus
 stops at lists of integers. The server is a process of its own, so that only the client's CPU counts. Both loops

@@ -1,4 +1,4 @@
-"""A Modbus device that misbehaves on purpose: a raw socket server with tricks, and a driver connected to it. No tests."""
+"""A Modbus device that misbehaves on purpose: a raw socket server with tricks, and a driver on it. No tests."""
 
 from __future__ import annotations
 
