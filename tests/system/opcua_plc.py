@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from asyncua import Server, ua
+from asyncua.common.callback import CallbackType
 
 URI = "urn:test:plc"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -23,6 +24,7 @@ class Plc:
 
     def __init__(self, port: int, *namespaces: str, limit: int = 0) -> None:
         self.endpoint = f"opc.tcp://127.0.0.1:{port}/plc"
+        self.port = port
         self._namespaces = namespaces or (URI,)
         self._limit = limit
         self.nodes: dict[str, Any] = {}
@@ -38,6 +40,7 @@ class Plc:
         self.index = await self.server.get_namespace_index(URI)
         if self._limit:
             await self._announce()
+        self._record()
         await self.server.start()
         return self
 
@@ -52,6 +55,21 @@ class Plc:
             node = self.server.get_node(ua.NodeId(node_id))
             await node.write_value(ua.Variant(self._limit, ua.VariantType.UInt32))
 
+    def _record(self) -> None:
+        def seen(kind: str, field: str) -> Any:
+            def note(event: Any, _dispatcher: Any) -> None:
+                if event.is_external:
+                    self.calls.append((kind, len(getattr(event.request_params, field))))
+
+            return note
+
+        for event, kind, field in (
+            (CallbackType.PreRead, "read", "NodesToRead"),
+            (CallbackType.PreWrite, "write", "NodesToWrite"),
+            (CallbackType.ItemSubscriptionCreated, "monitor", "ItemsToCreate"),
+        ):
+            self.server.subscribe_server_callback(event, seen(kind, field))
+
     async def add(
         self, name: str, value: Any, kind: ua.VariantType = ua.VariantType.Double, writable: bool = False
     ) -> Any:
@@ -63,6 +81,12 @@ class Plc:
         self.nodes[name] = node
         await self.set(name, value, LONG_AGO_NS, kind=kind)
         return node
+
+    async def clear(self) -> None:
+        for node in self.nodes.values():
+            await node.delete()
+        self.nodes.clear()
+        self.calls.clear()
 
     async def set(
         self, name: str, value: Any, time_ns: int | None, code: int = 0, kind: Any = ua.VariantType.Double
