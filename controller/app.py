@@ -45,10 +45,13 @@ Say = Callable[[str], None]
 
 
 def warm_up(say: Say) -> None:
-    """Compile every kernel, or load it from the cache; says so when it takes long."""
+    """Compile every kernel, or load it from the cache, and load what is loaded at first use; says what takes long."""
+    import numpy as np
+    import pyarrow as pa
     from kernels.warm_up import warm_up as warm_up_kernels
 
     warm_up_kernels(lambda name, seconds: say(f"compiled kernel {name} in {seconds:.1f} s") if seconds > 0.5 else None)
+    pa.array(np.zeros(1))  # imports pandas where that is installed, half a second that no poll should wait for
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,7 +114,7 @@ def _rest(loaded: LoadedLine) -> Table:
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
     for what, text in _facts(loaded):
-        table.add_row(what, text)
+        table.add_row(what, Text(text))  # not as markup: a path or an address may hold [brackets]
     return table
 
 

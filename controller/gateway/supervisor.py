@@ -1,7 +1,7 @@
 """One supervised task per device: start, read, hand over; when the device fails, stop, back off, start again, for ever.
 
-Theory of operation: the task is the only caller of start, read and stop. A PeerError of any kind ends one connection
-and never the task; anything else is a fault of ours, is reported once with its traceback and then treated the same,
+Theory of operation: the task is the only caller of start, read and stop. A PeerError ends one connection (a refused read
+not even that) and never the task; anything else is a fault of ours, is reported once with its traceback and then treated the same,
 because an edge box has nobody to restart it. Loss and recovery are said once each, not at every attempt. Waiting here
 is wall time: networks and PLCs recover in real seconds even when plant time runs faster.
 """
@@ -15,13 +15,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from controller.drivers.base import Driver
-from controller.errors import PeerError
+from controller.errors import DeviceRefusedError, PeerError
 from controller.types import ConnectionState, Frame
 
 log = logging.getLogger(__name__)
 
 FrameHandler = Callable[[Sequence[Frame]], Awaitable[None]]
 StateHandler = Callable[[str, ConnectionState, str], None]
+
+
+REFUSED_PAUSE_S = 0.05
+"""Wall seconds after a refused read: a driver that refuses at once must not spin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ class DeviceTask:
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not a secret
         self._attempt = 0
         self._lost_said = False
+        self._refusals: set[str] = set()
 
     async def run(self) -> None:
         """Keep the device connected and its Frames flowing. Returns only by cancellation."""
@@ -78,7 +83,7 @@ class DeviceTask:
             await self._driver.start()
             self._on_state(device, ConnectionState.CONNECTED, "")
             while True:
-                frames = await self._driver.read()
+                frames = await self._read()
                 self._recovered()
                 await self._on_frames(frames)
         except PeerError as error:
@@ -93,6 +98,18 @@ class DeviceTask:
             await self._driver.stop()
         self._lost_said = True
         return detail
+
+    async def _read(self) -> Sequence[Frame]:
+        """The next Frames. A refused read is said once and does not cost the connection: the other groups go on."""
+        while True:
+            try:
+                return await self._driver.read()
+            except DeviceRefusedError as error:
+                if str(error) not in self._refusals:
+                    self._refusals.add(str(error))
+                    log.warning("%s: refused: %s", self._driver.device, error)
+                    self._on_state(self._driver.device, ConnectionState.CONNECTED, str(error))
+                await asyncio.sleep(REFUSED_PAUSE_S)
 
     def _recovered(self) -> None:
         """Data flow again; only now does the back-off start anew: a device that accepts and fails is not hammered."""

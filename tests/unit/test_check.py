@@ -42,6 +42,15 @@ def test_a_warning_is_printed() -> None:
     assert "warning: " in printed(case / "line.toml")
 
 
+def test_brackets_in_names_are_text(tmp_path: Path) -> None:
+    line = tmp_path / "line.toml"
+    content = (CASES[0] / "line.toml").read_text(encoding="utf-8")
+    line.write_text(content.replace('"line"', '"[/b] [red]line"').replace("Test bench", "[bold]"), encoding="utf-8")
+    (tmp_path / "meter.toml").write_bytes((CASES[0] / "meter.toml").read_bytes())
+    assert "bucket [/b] [red]line" in printed(line)
+    assert printed(line).startswith("[bold]")
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0.2, "200 ms"), (1, "1 s"), (90, "90 s"), (120, "2 min"), (3600, "1 h"), (86_400, "24 h"), (172_800, "2 d")],

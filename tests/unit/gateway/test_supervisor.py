@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from controller.drivers.soft import SoftDriver
-from controller.errors import DeviceLostError, ProtocolError
+from controller.errors import DeviceLostError, DeviceRefusedError, ProtocolError
 from controller.gateway.supervisor import BackOff, DeviceTask
 from controller.types import ConnectionState, Frame, FrameKind
 
@@ -83,6 +83,16 @@ async def test_a_lost_device_is_started_again_and_its_data_go_on() -> None:
     assert driver.stops >= driver.starts
     assert seen.states[-1] is ConnectionState.STOPPED
     assert [d for d in seen.details if d] == ["refused", "cable", "garbage"]
+
+
+@pytest.mark.asyncio
+async def test_a_refused_read_costs_neither_the_connection_nor_the_other_groups() -> None:
+    refusal = DeviceRefusedError("exception 2 at register 5000", code=2)
+    driver = SoftDriver("rack1", [frame(1.0), refusal, frame(2.0), refusal, frame(3.0)])
+    seen = Seen()
+    await run_until(driver, seen, 3)
+    assert driver.starts == 1
+    assert [d for d in seen.details if d] == ["exception 2 at register 5000"]
 
 
 @pytest.mark.asyncio

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import socket
 import time
 import tomllib
@@ -83,10 +82,7 @@ async def rig() -> AsyncIterator[Rig]:
     await found.server.start()
     async with found.client:
         found.index = await found.client.get_namespace_index(NAMESPACE)
-        # Every test ends with a garbage collection; half a million nodes need not be looked through each time.
-        gc.freeze()
         yield found
-        gc.unfreeze()
     await found.server.stop()
 
 
