@@ -1,0 +1,75 @@
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import kernels
+from kernels._jit import jit_enabled, kernel
+from kernels.warm_up import kernel_modules, warm_up
+
+ROOT = Path(kernels.__file__).parents[1]
+
+
+def test_warm_up_compiles_every_kernel_module_and_tells() -> None:
+    seen: list[str] = []
+    seconds = warm_up(lambda name, _: seen.append(name), only=["ekf", "loading"])
+    assert seen == list(seconds) == ["ekf", "loading"]
+    assert all(s >= 0 for s in seconds.values())
+
+
+def test_warm_up_refuses_a_module_that_is_not_there() -> None:
+    with pytest.raises(KeyError, match="no module 'nonsense'"):
+        warm_up(only=["nonsense"])
+
+
+def test_every_module_with_kernels_warms_up() -> None:
+    """A kernel that nobody warms up compiles under the first live sample."""
+    for name in kernel_modules():
+        text = (ROOT / "kernels" / f"{name}.py").read_text(encoding="utf-8")
+        if "from kernels._jit import" in text:
+            functions = {n.name for n in ast.parse(text).body if isinstance(n, ast.FunctionDef)}
+            assert "warm_up" in functions, name
+
+
+def test_numba_is_imported_in_one_place() -> None:
+    found = [
+        path.relative_to(ROOT)
+        for folder in ("kernels", "twin", "controller", "configs", "simulators")
+        for path in (ROOT / folder).rglob("*.py")
+        if any(
+            "numba" in (getattr(node, "module", None) or "") or any("numba" in a.name for a in node.names)
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Import | ast.ImportFrom)
+        )
+    ]
+    assert found == [Path("kernels/_jit.py")]
+
+
+def test_kernels_run_the_same_without_the_compiler() -> None:
+    code = (
+        "from kernels.warm_up import warm_up; from kernels._jit import jit_enabled;"
+        "assert not jit_enabled(); print(sorted(warm_up(only=['ekf', 'loading'])))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == "['ekf', 'loading']"
+
+
+@kernel
+def _ratio(a: float, b: float) -> float:
+    return a / b
+
+
+@pytest.mark.skipif(not jit_enabled(), reason="plain Python raises here, which is why kernels test their divisors")
+def test_compiled_division_by_zero_does_not_raise() -> None:
+    assert _ratio(1.0, 0.0) == float("inf")
