@@ -313,7 +313,8 @@ def _sample(
     h3 = factor * current_a
     over = w[U1] + w[U2] + h3 * w[R0]
     if w[PHASE] == RAW and voltage_v - over < ocv[0, 0]:
-        return status.PREDICTED, math.nan, math.nan  # the model has no voltage for a cell that was never charged
+        # The model has no voltage for a cell that was never charged.
+        return status.STARTED if result == status.STARTED else status.PREDICTED, math.nan, math.nan
     sd = noise[N_UNCERTAIN] if uncertain else noise[N_VOLTAGE]
     bend = curvature * w[P00]
     innovation = voltage_v - open_v - over
