@@ -121,8 +121,10 @@ def _await(work: Coroutine[Any, Any, int | None]) -> int:
 
 def fail(error: CelltwinError | ConfigError) -> NoReturn:
     """Print one message, no traceback, and leave with the error's exit code."""
+    # A problem of a file starts with FILE:LINE, which terminals make clickable only at the start of a line.
+    prefix = "" if isinstance(error, ConfigError) else "error: "
     for line in str(error).splitlines():
-        err.print(f"error: {line}", style="bold red", markup=False)
+        err.print(f"{prefix}{line}", style="bold red", markup=False)
     raise SystemExit(error.exit_code)
 
 

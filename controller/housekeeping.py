@@ -109,10 +109,9 @@ def notify(state: str) -> None:
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-        # A watchdog that cannot be reached will restart us, which is its answer.
-        with contextlib.suppress(OSError):
-            sender.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
+    # A watchdog that cannot be reached will restart us, which is its answer.
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
 
 
 def versions() -> dict[str, str]:

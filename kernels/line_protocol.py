@@ -9,6 +9,8 @@ keeps its 16 or 17 digits, because that is what the float64 needs; nothing is ro
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -243,8 +245,8 @@ def encode_kernel(
     A line is `prefix`, the point number where `has_point` (the prefix then ends in "name="), the fields, the time.
     Field j is heads[head_at[j]:head_at[j + 1]] (",name=") and bits[j, i], the bits of a float64; NaN and infinity are
     left out. A quality other than 0 adds ",quality=2i,code=...i". `extra` holds ready-made fields of row i, each with
-    its comma, between extra_at[i] and extra_at[i + 1]. A row without any field gives no line. Sizes are the caller's
-    duty: see `room`.
+    its comma, between extra_at[i] and extra_at[i + 1]. A row without any field gives no line. `room` says how large
+    `out` must be; `encode` is the way in that checks all shapes.
     """
     fields = bits.shape[0]
     stamp = np.empty(_INT_BYTES, np.uint8)
@@ -288,3 +290,61 @@ def encode_kernel(
 def room(rows: int, fields: int, prefix: int, heads: int, extra: int) -> int:
     """Bytes that `encode_kernel` may need for rows x fields, with `prefix`, `heads` and `extra` bytes of each."""
     return rows * (prefix + heads + fields * _FLOAT_BYTES + _TAIL_BYTES) + extra
+
+
+def _fixed(array: NDArray[np.generic], dtype: type[np.generic]) -> NDArray[Any]:
+    """The array as the kernel is compiled for: contiguous, of one type, read-only (Numba's types tell these apart)."""
+    view = np.ascontiguousarray(array, dtype).view()
+    view.flags.writeable = False
+    return view
+
+
+def encode(
+    prefix: UInt8Array,
+    has_point: bool,
+    point: NDArray[np.int32],
+    heads: UInt8Array,
+    head_at: NDArray[np.int64],
+    values: NDArray[np.float64],
+    quality: UInt8Array,
+    code: NDArray[np.uint32],
+    extra: UInt8Array,
+    extra_at: NDArray[np.int64],
+    time_ns: NDArray[np.int64],
+) -> tuple[UInt8Array, NDArray[np.int64]]:
+    """The lines' bytes and where each row's line ends. Arguments as of `encode_kernel`, `values` (fields, n) as floats.
+
+    ValueError where the shapes do not agree: the kernel itself would write beyond its arrays.
+    """
+    n, fields = len(time_ns), len(values)
+    heads_fit = len(head_at) == fields + 1 and head_at[0] >= 0 and head_at[-1] <= len(heads)
+    extra_fits = len(extra_at) == n + 1 and extra_at[0] >= 0 and extra_at[-1] <= len(extra)
+    rows_fit = values.shape == (fields, n) and len(point) == len(quality) == len(code) == n
+    if not (heads_fit and extra_fits and rows_fit):
+        raise ValueError(f"shapes do not agree: {n} rows, {fields} fields")
+    out = np.empty(room(n, fields, len(prefix), len(heads), len(extra)), np.uint8)
+    ends = np.empty(n, np.int64)
+    with np.errstate(over="ignore"):  # the same arithmetic modulo 2^64 when the kernel runs as plain Python
+        size = encode_kernel(
+            out,
+            ends,
+            _fixed(prefix, np.uint8),
+            has_point,
+            _fixed(point, np.int32),
+            _fixed(heads, np.uint8),
+            _fixed(head_at, np.int64),
+            _fixed(np.ascontiguousarray(values, np.float64).view(np.uint64), np.uint64),
+            _fixed(quality, np.uint8),
+            _fixed(code, np.uint32),
+            _fixed(extra, np.uint8),
+            _fixed(extra_at, np.int64),
+            _fixed(time_ns, np.int64),
+        )
+    return out[:size], ends
+
+
+def warm_up() -> None:
+    """Compiles, or loads what was compiled."""
+    text, starts = np.frombuffer(b",a=", np.uint8), np.array([0, 3])
+    one = np.ones(1)
+    encode(text, True, one, text, starts, np.ones((1, 1)), one, one, text, starts, one)  # type: ignore[arg-type]

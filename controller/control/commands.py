@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from configs.schema import Access, Equipment, Tag, ValueType
 from controller.clock import Clock
-from controller.drivers.base import Driver
 from controller.errors import CommandError, DeviceRefusedError, PeerError
 from controller.records import record
-from controller.types import Command, CommandOutcome, Frame, Quality, Write
+from controller.types import Command, CommandOutcome, Float64Array, Frame, Quality, Write
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +26,18 @@ READ_BACK_PAUSE_S = 0.05
 """Wall seconds between read-backs: a PLC scan is 10 to 50 ms, so asking faster only adds load."""
 
 Recorder = Callable[[Frame], Awaitable[None]]
+
+
+class Writable(Protocol):
+    """What a command needs of a driver. See controller/drivers/base.py for the whole contract and its errors."""
+
+    async def write(self, writes: Sequence[Write]) -> None:
+        """Write tags in the given order."""
+        ...
+
+    async def read_back(self, tags: Sequence[str]) -> Mapping[str, Float64Array]:
+        """Read tags now."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +58,7 @@ class Commander:
 
     def __init__(
         self,
-        drivers: Mapping[str, Driver],
+        drivers: Mapping[str, Writable],
         equipment: Mapping[str, Equipment],
         clock: Clock,
         recorder: Recorder,
@@ -115,7 +127,7 @@ class Commander:
         except PeerError as error:
             return Outcome(CommandOutcome.LOST, str(error))
 
-    async def _confirm(self, driver: Driver, command: Command) -> Outcome:
+    async def _confirm(self, driver: Writable, command: Command) -> Outcome:
         """Read back until every value agrees; the caller's deadline ends it."""
         equipment = self._equipment[command.device]
         wanted = {w.tag: np.asarray(w.values, dtype=np.float64) for w in command.expect or command.writes}

@@ -70,8 +70,6 @@ _HINTS = (
 def status_name(code: int) -> str:
     """`BadNodeIdUnknown (0x80340000)`; the info bits in the low 16 bits are left out of the name only."""
     name, _ = get_name_and_doc(code & 0xFFFF0000)
-    if code >> 30 and name == "Good":  # asyncua's answer for codes that it does not know
-        name = "vendor-specific status"
     return f"{name} (0x{code & 0xFFFFFFFF:08X})"
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controller.types import Frame
-from kernels.line_protocol import encode_kernel, room
+from kernels.line_protocol import encode as encode_kernel
 
 _MAX_PLANS = 256
 
@@ -78,30 +78,23 @@ class LineEncoder:
     def encode(self, frame: Frame) -> Lines:
         """All rows of the Frame."""
         plan = self._plan(frame)
-        n, fields = frame.rows, len(frame.columns)
-        if fields:
-            bits = np.array(tuple(frame.columns.values()), np.float64).view(np.uint64)
-        else:
-            bits = np.empty((0, n), np.uint64)
+        columns = tuple(frame.columns.values())
+        values = np.array(columns, np.float64) if columns else np.empty((0, frame.rows))
         extra, extra_at = _text_fields(frame)
-        out = np.empty(room(n, fields, len(plan.prefix), len(plan.heads), len(extra)), np.uint8)
-        ends = np.empty(n, np.int64)
-        size = encode_kernel(
-            out,
-            ends,
+        data, ends = encode_kernel(
             plan.prefix,
             bool(frame.point_name),
-            np.ascontiguousarray(frame.point, np.int32),
+            frame.point,
             plan.heads,
             plan.head_at,
-            bits,
-            np.ascontiguousarray(frame.quality, np.uint8),
-            np.ascontiguousarray(frame.code, np.uint32),
+            values,
+            frame.quality,
+            frame.code,
             extra,
             extra_at,
-            np.ascontiguousarray(frame.time_ns, np.int64),
+            frame.time_ns,
         )
-        return Lines(out[:size].tobytes(), ends)
+        return Lines(data.tobytes(), ends)
 
     def _plan(self, frame: Frame) -> _Plan:
         names = (frame.device, frame.stream, frame.point_name, tuple(frame.columns), tuple(frame.labels.items()))
