@@ -46,8 +46,10 @@ async def server() -> AsyncIterator[Any]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def plc(server: Any) -> AsyncIterator[Any]:
-    """The server without any variables."""
-    yield server
+    """The server without any variables; keep-alives come quickly, so that standing values leave quickly."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("controller.drivers.opcua_subscription.KEEP_ALIVE_S", 0.2)
+        yield server
     await server.clear()
 
 
@@ -324,10 +326,9 @@ async def test_errors_at_start_say_what_where_and_what_to_do(plc: Any, free_port
 
 
 async def test_a_server_that_goes_silent_is_lost_and_a_reader_can_be_cancelled(
-    plc: Any, monkeypatch: pytest.MonkeyPatch
+    plc: Any,
 ) -> None:
     kind = equipment(scalar(tag("speed")), timeout_s=0.5)
-    monkeypatch.setattr("controller.drivers.opcua_subscription.KEEP_ALIVE_S", 0.2)
     await plc.add("speed", 0.0)
     async with running(plc.endpoint, kind) as driver:
         await collect(driver, lambda f: bool(stamps(f, "web")))
