@@ -8,6 +8,7 @@ stays in the spool and is delivered by the next start on the same folder.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import shutil
 from collections.abc import Callable, Sequence
@@ -52,6 +53,10 @@ def warm_up(say: Say) -> None:
 
     warm_up_kernels(lambda name, seconds: say(f"compiled kernel {name} in {seconds:.1f} s") if seconds > 0.5 else None)
     pa.array(np.zeros(1))  # imports pandas where that is installed, half a second that no poll should wait for
+    # What start-up made lives as long as the process. Left to the collector, each full pass walks the compiler's
+    # hundreds of thousands of objects and stops the loop for a quarter of a second.
+    gc.collect()
+    gc.freeze()
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,19 +28,17 @@ async def start_run(
     say: Say,
 ) -> None:
     """Run the line until a signal. A `time_base` of "-" is awaited on standard input after everything is built."""
-    from controller.app import RunOptions, run_line
+    from controller.app import RunOptions, run_line, warm_up
 
     configure_logging()
     stop = stop_event()
+    await asyncio.to_thread(warm_up, say)
     base = await _time_base(loaded, folder, time_base, say)
     await run_line(loaded, RunOptions(folder, base, duration_s, seed), stop, say)
 
 
 async def _time_base(loaded: LoadedLine, folder: RunFolder, given: str | None, say: Say) -> TimeBase | None:
     if given == "-":
-        from controller.app import warm_up
-
-        await asyncio.to_thread(warm_up, say)
         say("ready")
         given = await asyncio.to_thread(sys.stdin.readline)
         if not given:
