@@ -49,6 +49,7 @@ def warm_up(say: Say) -> None:
     """Compile every kernel, or load it from the cache, and load what is loaded at first use; says what takes long."""
     import numpy as np
     import pyarrow as pa
+
     from kernels.warm_up import warm_up as warm_up_kernels
 
     warm_up_kernels(lambda name, seconds: say(f"compiled kernel {name} in {seconds:.1f} s") if seconds > 0.5 else None)

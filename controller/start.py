@@ -53,7 +53,7 @@ async def _time_base(loaded: LoadedLine, folder: RunFolder, given: str | None, s
     if base is None:
         raise BadInputError(
             f"{folder.path}: no simulated equipment was started with this folder",
-            f"start celltwin simulate {loaded.path} --out {folder.path} first, or remove [simulation] from the line file",
+            f"first: celltwin simulate {loaded.path} --out {folder.path}; or remove [simulation] from the line file",
         )
     return base
 

@@ -1,1 +1,1 @@
-"""Software PLCs (`servers`) and the physics behind them (`machines`). Never imports twin or controller: they meet on the wire."""
+"""Software PLCs (`servers`) and the physics behind them (`machines`). They meet the controller on the wire only."""

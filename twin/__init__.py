@@ -1,1 +1,1 @@
-"""What we believe about webs and cells: units and ranges checked here, the arithmetic done in the kernel of the same name."""
+"""What we believe about webs and cells. Units and ranges are checked here; the kernel of the same name computes."""

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sized
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from controller.errors import StorageError
 from controller.types import Frame, FrameKind, TimeSource
@@ -18,14 +20,28 @@ from controller.types import Frame, FrameKind, TimeSource
 _FIXED = (("time_ns", pa.int64()), ("point", pa.int32()), ("quality", pa.uint8()), ("code", pa.uint32()))
 _FIXED_DTYPES = (np.int64, np.int32, np.uint8, np.uint32)
 _LABEL = b"label."
-_MAX_SCHEMAS = 256
+_END = b"\xff\xff\xff\xff\x00\x00\x00\x00"  # end of an Arrow stream
+_MAX_TEMPLATES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class _Template:
+    """What every payload of one kind and number of rows has in common: everything but the values."""
+
+    schema: pa.Schema
+    head: bytes | None  # bytes before the values; None where only Arrow itself can write this kind
 
 
 class FrameEncoder:
-    """Frame -> bytes. Keeps the Arrow schemas it has built: a line has few kinds of Frame and sends them for ever."""
+    """Frame -> bytes. A line has few kinds of Frame and sends them for ever, so their common bytes are kept.
+
+    Arrow needs 100 us for 15 columns of 64 rows, nearly all of it per column and not per value. For Frames without text
+    the payload is a constant head, the columns one after the other padded to 8 bytes, and an end mark. The first
+    Frame of a kind is written by Arrow and compared; if the bytes agree, later ones are put together from the head.
+    """
 
     def __init__(self) -> None:
-        self._schemas: OrderedDict[tuple[object, ...], pa.Schema] = OrderedDict()
+        self._templates: OrderedDict[tuple[object, ...], _Template] = OrderedDict()
 
     def encode(self, frame: Frame) -> bytes:
         """The Frame's bytes. StorageError where its arrays do not have one length: such a Frame is our own mistake."""
@@ -34,39 +50,53 @@ class FrameEncoder:
         everything: list[Sized] = [*fixed, *frame.columns.values(), *frame.text.values()]
         if any(len(a) != n for a in everything):
             raise StorageError(f"a Frame of {frame.device}/{frame.stream} has columns of different lengths")
-        arrays = [pa.array(np.asarray(a, dtype)) for a, dtype in zip(fixed, _FIXED_DTYPES, strict=True)]
-        arrays += [pa.array(np.asarray(a, np.float64)) for a in frame.columns.values()]
-        arrays += [pa.array(list(a), pa.string()) for a in frame.text.values()]
-        schema = self._schema(frame)
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, schema) as writer:
-            writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
-        payload: bytes = sink.getvalue().to_pybytes()
+        arrays = [np.asarray(a, dtype) for a, dtype in zip(fixed, _FIXED_DTYPES, strict=True)]
+        arrays += [np.asarray(a, np.float64) for a in frame.columns.values()]
+        key = _key(frame)
+        template = self._templates.get(key)
+        if template is not None and template.head is not None:
+            return template.head + _body(arrays) + _END
+        schema = _build_schema(frame) if template is None else template.schema
+        payload = _write(frame, arrays, schema)
+        if template is None:
+            end = _body(arrays) + _END
+            head = payload[: -len(end)] if not frame.text and payload.endswith(end) else None
+            self._templates[key] = _Template(schema, head)
+            if len(self._templates) > _MAX_TEMPLATES:  # labels change with every lot: bounded over months
+                self._templates.popitem(last=False)
         return payload
 
-    def _schema(self, frame: Frame) -> pa.Schema:
-        key = (
-            frame.device,
-            frame.stream,
-            frame.kind,
-            frame.point_name,
-            frame.time_source,
-            tuple(frame.columns),
-            tuple(frame.text),
-            tuple(frame.labels.items()),
-        )
-        schema = self._schemas.get(key)
-        if schema is None:
-            schema = self._schemas[key] = _build_schema(frame)
-            if len(self._schemas) > _MAX_SCHEMAS:  # labels change with every lot; keep the memory bounded over months
-                self._schemas.popitem(last=False)
-        return schema
+
+def _key(frame: Frame) -> tuple[object, ...]:
+    names = (frame.device, frame.stream, frame.kind, frame.point_name, frame.time_source)
+    return (*names, frame.rows, tuple(frame.columns), tuple(frame.text), tuple(frame.labels.items()))
+
+
+def _body(arrays: list[NDArray[np.generic]]) -> bytes:
+    """The arrays' bytes, each padded to a multiple of 8."""
+    parts = []
+    for array in arrays:
+        parts.append(array.tobytes())
+        if array.nbytes % 8:
+            parts.append(bytes(-array.nbytes % 8))
+    return b"".join(parts)
+
+
+def _write(frame: Frame, arrays: list[NDArray[np.generic]], schema: pa.Schema) -> bytes:
+    """The payload as Arrow writes it."""
+    columns = [pa.array(a) for a in arrays] + [pa.array(list(a), pa.string()) for a in frame.text.values()]
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema) as writer:
+        writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
+    payload: bytes = sink.getvalue().to_pybytes()
+    return payload
 
 
 def decode(payload: bytes) -> Frame:
     """The Frame that was encoded; its arrays are read-only views of `payload`. StorageError for other bytes."""
     try:
         batch = pa.ipc.open_stream(payload).read_next_batch()
+        batch.validate(full=True)  # damaged offsets would lead Arrow out of its buffers
         schema = batch.schema
         meta: dict[bytes, bytes] = schema.metadata
         count = len(_FIXED)
