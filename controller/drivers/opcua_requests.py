@@ -166,11 +166,12 @@ class Requests:
                 await client.disconnect()
         except Exception as problem:
             logging.getLogger(__name__).debug("%s: closing: %r", self.where, problem)
-        client.disconnect_socket()
-        if publishing is not None:
-            publishing.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await publishing
+        finally:
+            client.disconnect_socket()
+            if publishing is not None:
+                publishing.cancel()
+                with suppress(asyncio.CancelledError, Exception):
+                    await publishing
         await asyncio.sleep(0)  # the transport closes its socket in the loop's next round
 
     def lost(self, what: str, hint: str) -> DeviceLostError:
