@@ -20,7 +20,7 @@ from configs.schema import Spool as SpoolOptions
 from configs.schema import WhenFull
 from controller.errors import StorageError
 from controller.historian.batch import Batch, RejectedRow
-from controller.historian.codec import FrameEncoder
+from controller.historian.codec import FrameEncoder, warm_up
 from controller.historian.lock import FolderLock
 from controller.historian.store import SPOOL_ID, Encoded, Store
 from controller.types import Frame, SinkCounters
@@ -65,6 +65,7 @@ class Spool:
         self._listeners: list[tuple[asyncio.AbstractEventLoop, Callable[[], None]]] = []
         self._closed = False
         self._on_end: Callable[[], None] = lambda: None
+        self._used_bytes = 0
         self._view = self._look()
         self._thread = threading.Thread(target=self._work, name="spool", daemon=True)
         self._thread.start()
@@ -180,6 +181,7 @@ class Spool:
     # ---- the writer thread -------------------------------------------------------------------------------------
 
     def _work(self) -> None:
+        warm_up()
         closing = False
         while not closing:
             group = [self._jobs.get()]
@@ -234,10 +236,14 @@ class Spool:
                 return True
             if self._waiting:
                 return False
-            if self._store.used_bytes() + need > self._max_bytes:
+            self._used_bytes += need  # an upper estimate; the file is asked when it comes near the bound
+            if self._used_bytes > self._max_bytes:
+                self._used_bytes = self._store.used_bytes() + need
+            if self._used_bytes > self._max_bytes:
                 if self._options.when_full is WhenFull.BLOCK:
                     return False
                 self._store.drop_oldest(self._max_bytes - need)
+                self._used_bytes = self._store.used_bytes() + need
             self._store.insert(batches)
         job.result = job.run(self._store)
         return True
@@ -271,6 +277,7 @@ class Spool:
         except sqlite3.Error:
             used = self._max_bytes  # unreadable now; the callers have their errors
         cursors = {name: account.cursor for name, account in s.sinks.items()}
+        self._used_bytes = used
         return _View(s.last_seq, used, dict(s.ledger), s.counters(), cursors, bool(self._waiting))
 
     def _answer(self, jobs: list[_Job]) -> None:
