@@ -151,10 +151,10 @@ class InfluxSink:
             chunks[-1].append((batch, self._encoder.encode(frame)))
         return chunks, rejected
 
-    async def _send(self, body: bytes, lines: Callable[[], Sequence[_Line]]) -> list[RejectedRow]:
+    async def _send(self, body: bytes, lines: Callable[[], Sequence[_Line]], blamed: bool = False) -> list[RejectedRow]:
         """Delivers a body; `lines` takes it apart where needed. Returns the rows refused for good.
 
-        _StopHere where the server cannot take them now.
+        `blamed`: the server has taken other lines like these, so a 400 is about the lines. _StopHere where the server cannot take them now.
         """
         if not body:
             return []
@@ -162,20 +162,21 @@ class InfluxSink:
             await self._write(body)
             return []
         except InfluxDBError as bad:
-            return await self._refused(bad, lines())
+            return await self._refused(bad, lines(), blamed)
         except (ClientError, TimeoutError, OSError) as bad:
             what = f"no answer within {self._options.timeout_s:g} s" if isinstance(bad, TimeoutError) else str(bad)
             raise _StopHere(RetryLater(f"InfluxDB at {self._where}: {what}", "is the server running?")) from bad
 
-    async def _refused(self, bad: InfluxDBError, lines: Sequence[_Line]) -> list[RejectedRow]:
+    async def _refused(self, bad: InfluxDBError, lines: Sequence[_Line], blamed: bool) -> list[RejectedRow]:
         status, reason = int(getattr(bad, "status", 0) or 0), _reason(bad)
-        if status == 413 or (status in {400, 422} and await self._blames_lines(status, reason, lines)):
+        at_lines = status in {400, 422} and (blamed or await self._blames_lines(status, reason, lines))
+        if status == 413 or at_lines:
             dropped = _DROPPED.search(reason)
             if len(lines) == 1 or (dropped is not None and int(dropped[1]) == len(lines)):
                 return [_rejected(line, reason) for line in lines]
             rejected = []
             for half in (lines[: len(lines) // 2], lines[len(lines) // 2 :]):
-                rejected += await self._send(b"".join(line.data for line in half), partial(tuple, half))
+                rejected += await self._send(b"".join(line.data for line in half), partial(tuple, half), at_lines)
             return rejected
         what = f"InfluxDB at {self._where} answers {status}: {reason}"
         raise _StopHere(RetryLater(what, _HINTS.get(status, ""), _seconds(bad.retry_after))) from bad
@@ -186,7 +187,7 @@ class InfluxSink:
         await self._client.write_api().write(self._options.bucket, record=body, write_precision="ns")
 
     async def _blames_lines(self, status: int, reason: str, lines: Sequence[_Line]) -> bool:
-        """True when a 400 or 422 is about single lines. An unknown wording is settled by trying the two end lines.
+        """True when a 400 or 422 is about single lines. An unknown wording is settled by trying three of them.
 
         Otherwise one wrong setting that the server answers with 400 would send a whole plant's data into quarantine.
         """
@@ -194,7 +195,7 @@ class InfluxSink:
             return True
         if len(lines) == 1:
             return False
-        for line in (lines[0], lines[-1]):
+        for line in (lines[0], lines[len(lines) // 2], lines[-1]):
             try:
                 await self._write(line.data)
                 return True
