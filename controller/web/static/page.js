@@ -72,12 +72,13 @@
       const age = ageOf(d), old = isOld(d), words = [];
       if (linkLost()) words.push("unknown");
       else if (d.connection !== "connected") words.push(d.connection.replace("_", " "));
-      words.push(age === null ? "no data yet" : "data " + seconds(age) + " old");
+      words.push(age === null ? "no data yet" : seconds(age) + " old");
       const late = !old && d.lag_s !== null && Math.abs(d.lag_s) > d.stale_after_s;
       if (late) words.push("stamps " + seconds(Math.abs(d.lag_s)) + (d.lag_s > 0 ? " behind" : " ahead"));
       chip(box, old ? (d.connection === "connecting" ? "warn" : "bad") : late ? "warn" : "", d.device, words.join(", "), d.detail);
     }
-    if (state.counters.length) {
+    if (state.counters.length && linkLost()) chip(box, "unknown", "records", "unknown");
+    else if (state.counters.length) {
       const off = state.counters.filter((c) => !c.reconciles), lost = state.counters.filter((c) => c.dropped || c.rejected);
       if (off.length) chip(box, "bad", "records", "do not reconcile: " + off.map((c) => c.sink).join(", "));
       else chip(box, lost.length ? "warn" : "", "records", lost.length ? "reconcile, with losses" : "reconcile");
@@ -168,13 +169,13 @@
     $("detail").classList.toggle("old", old);
     text("detail-title", `Channel ${p}`);
     const where = [codeName(device, "state", at("channel", "state")), `step ${fixed(at("channel", "step"), 0)}`, `cycle ${fixed(at("channel", "cycle"), 0)}`];
-    $("detail-note").classList.toggle("alert", bits !== 0);
-    text("detail-note", (bits ? "FAULT: " + bitNames(device, "fault_bits", bits) + " · " : "") + where.join(" · "));
+    $("detail-note").classList.toggle("alert", bits !== 0 || old);
+    text("detail-note", (old ? "NOT LIVE · " : "") + (bits ? "FAULT: " + bitNames(device, "fault_bits", bits) + " · " : "") + where.join(" · "));
     const pm = (v, sd, k, d) => (v === null ? "–" : fixed(v * k, d) + (sd === null ? "" : " ± " + fixed(1.96 * sd * k, d)));
     const rows = [["Voltage", fixed(at("channel", "voltage_v"), 3), "V"], ["Current", fixed(at("channel", "current_a"), 3), "A"], ["Temperature", fixed(at("channel", "temperature_c"), 1), "°C"],
       ["Charged", fixed(at("channel", "charge_ah"), 3), "Ah"], ["Discharged", fixed(at("channel", "discharge_ah"), 3), "Ah"]];
-    if (cell) rows.push(["SOC, filter, 95 %", pm(at("cell_state", "soc"), at("cell_state", "soc_sd"), 100, 1), "%"],
-      ["R0, filter, 95 %", pm(at("cell_state", "r0_ohm"), at("cell_state", "r0_sd_ohm"), 1000, 1), "mΩ"]);
+    if (cell) rows.push(["SOC ± 95 %", pm(at("cell_state", "soc"), at("cell_state", "soc_sd"), 100, 1), "%"],
+      ["R0 ± 95 %", pm(at("cell_state", "r0_ohm"), at("cell_state", "r0_sd_ohm"), 1000, 1), "mΩ"]);
     values("detail-values", rows);
   }
 
@@ -187,7 +188,7 @@
     const mean = value(device, "web_loading", "mean_kg_m2"), cv = value(device, "web_loading", "cv");
     const off = (v) => v !== null && t.mass_loading_kg_m2 !== null && Math.abs(v / t.mass_loading_kg_m2 - 1) > t.tolerance_fraction;
     const rows = [["State", codeName(device, "coater_state", at("coater_state"))], ["Web speed", fixed(at("web_speed_m_s"), 3), "m/s"],
-      ["Coated", fixed(at("web_position_m"), 0), t.length_m ? `of ${whole(t.length_m)} m` : "m"], ["Pump", fixed(at("pump_rate_ml_s"), 2), "mL/s"]];
+      ["Coated", at("web_position_m") === null ? "–" : whole(Math.round(at("web_position_m"))), t.length_m ? `of ${whole(t.length_m)} m` : "m"], ["Pump", fixed(at("pump_rate_ml_s"), 2), "mL/s"]];
     if (mean !== null) rows.push(["Loading, web mean", fixed(grams(mean), 1), "g/m²", off(mean)], ["CV of loading", cv === null ? "–" : fixed(cv * 100, 2), "%"]);
     else rows.push(["Loading, gauge", fixed(grams(at("gauge_mass_loading_kg_m2")), 1), "g/m²"]);
     if (t.mass_loading_kg_m2) rows.push(["Target", fixed(grams(t.mass_loading_kg_m2), 1) + (t.tolerance_fraction ? " ± " + fixed(t.tolerance_fraction * 100, 0) + " %" : ""), "g/m²"]);

@@ -1,0 +1,40 @@
+"""The page in a real browser: it draws, says when it is not live, asks nobody but us, and leaves the console empty."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.browser import chromium, open_browser
+
+from . import conftest as line
+
+pytestmark = pytest.mark.skipif(chromium() is None, reason="Chromium is not installed")
+
+
+def test_page_draws_follows_and_greys(served: line.ServerThread, tmp_path: Path) -> None:
+    with open_browser(tmp_path) as page:
+        page.open(served.url)
+        page.wait_for("document.querySelectorAll('.cell').length === 64")
+        page.wait_for("document.querySelectorAll('.chart > .plot-container').length === 4")
+        assert page.evaluate("document.getElementById('title').textContent") == "A-sample pilot line"
+        assert page.evaluate("document.querySelectorAll('.cell.unknown').length") == 1
+        assert page.evaluate("document.querySelectorAll('.cell.fault').length") == 1
+        assert page.evaluate("document.documentElement.scrollWidth") <= 1366
+
+        page.evaluate("document.querySelectorAll('.cell')[16].click()")
+        page.wait_for("document.getElementById('detail-title').textContent === 'Channel 17'")
+        served.call(lambda: served.view.accept([line.frame("rack1", "channel", 3e4, {"voltage_v": [1.234]}, first=17)]))
+        page.wait_for("document.querySelectorAll('.cell')[16].textContent === '171.234'")
+        assert page.evaluate("document.querySelectorAll('.old').length") == 0
+
+        served.call(lambda: served.view.set_connection("rack1", line.ConnectionState.BACKING_OFF, "silent for 3 s"))
+        page.wait_for("document.getElementById('rack').classList.contains('old')")
+        assert "NOT LIVE" in page.evaluate("document.getElementById('rack-note').textContent")
+        assert not page.evaluate("document.getElementById('coater').classList.contains('old')")
+        assert page.errors == []
+
+        served.stop()
+        page.wait_for("document.querySelectorAll('.banner:not([hidden]) ~ main > #coater.old').length")
+        assert all(url.startswith(served.url) for url in page.requests)
