@@ -8,11 +8,13 @@ stays in the spool and is delivered by the next start on the same folder.
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import logging
 import shutil
+import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 
 from configs.loader import LoadedLine
@@ -38,6 +40,9 @@ from controller.web.server import serve
 from controller.web.view import LiveView
 
 log = logging.getLogger(__name__)
+
+DISK_LOST = "disk lost"
+"""How a run ends whose folder takes no more data."""
 
 DRAIN_S = 20.0
 """Wall seconds that the sinks get at the end to take what the spool still holds."""
@@ -73,8 +78,6 @@ class RunOptions:
 async def run_line(loaded: LoadedLine, options: RunOptions, stop: asyncio.Event, say: Say) -> None:
     """Run the line until `stop` is set. Raises CelltwinError; leaves a valid run folder however it ends."""
     options.folder.prepare()
-    if loaded.path.resolve() != options.folder.line.resolve():
-        shutil.copyfile(loaded.path, options.folder.line)
     clock = LineClock(options.time_base)
     controller = _Controller(loaded, options, clock, say)
     async with AsyncExitStack() as stack:
@@ -100,8 +103,9 @@ class _Controller:
         """Open everything that belongs to us; nothing of the equipment yet."""
         loaded, folder = self._loaded, self._options.folder
         sinks = build_sinks(loaded, folder)
-        self._spool = Spool.open(folder.spool, loaded.file.spool, [sink.name for sink in sinks])
+        self._spool = _open_spool(loaded, folder, [sink.name for sink in sinks])
         stack.push_async_callback(self._spool.close)
+        _copy_line_file(loaded, folder)
         self._drainers = [Drainer(self._spool, sink) for sink in sinks]
         self._view.set_spool(True)
         self._drivers = {d.id: make_driver(loaded, d.id, self._clock) for d in loaded.file.device}
@@ -115,11 +119,11 @@ class _Controller:
             [self._view.accept],
         )
         stack.callback(self._pipeline.close)
-        self._run = RunRecord(loaded, folder, self._clock, self._options.time_base, self._options.seed)
         if loaded.file.web.enabled:
             web = loaded.file.web
             address = await stack.enter_async_context(serve(create_app(self._view, self._clock), web.host, web.port))
             self._say(f"live page: {address}")
+        self._run = RunRecord(loaded, folder, self._clock, self._options.time_base, self._options.seed)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run all tasks until `stop`; then end them in order and drain."""
@@ -136,11 +140,24 @@ class _Controller:
             for task in done - {stopped}:
                 task.result()  # none of these ends by itself: this raises what ended it
             status = "complete" if self._plant_time_reached() else "interrupted"
+        except StorageError:
+            status = DISK_LOST
+            raise
         finally:
             await _cancel([stopped, house, *jobs, *devices])
-            await self._last_append()
-            await self._drain(drains)
-            self._run.finish(status, self._counters(), self._spool.ledger())
+            await self._end(status, drains)
+
+    async def _end(self, status: str, drains: Sequence[asyncio.Task[None]]) -> None:
+        """The devices are let go; make the rest durable, deliver what can be delivered, and say so in run.json."""
+        if status == DISK_LOST:
+            # Nothing can be made durable or moved on. What was acknowledged is in the spool for the next start.
+            await _cancel(drains)
+            with suppress(StorageError):
+                self._run.finish("failed", self._counters(), self._spool.ledger())
+            return
+        await self._last_append()
+        await self._drain(drains)
+        self._run.finish(status, self._counters(), self._spool.ledger())
 
     def _counters(self) -> list[SinkCounters]:
         return [self._spool.counters(drainer.name) for drainer in self._drainers]
@@ -212,6 +229,30 @@ async def _cancel(tasks: Sequence[asyncio.Task[object]] | Sequence[asyncio.Task[
     for result in await asyncio.gather(*tasks, return_exceptions=True):
         if isinstance(result, Exception) and not isinstance(result, CelltwinError):
             log.error("while ending: %r", result)
+
+
+def _open_spool(loaded: LoadedLine, folder: RunFolder, sinks: Sequence[str]) -> Spool:
+    """The run folder is ours from here on. A folder that a person must put right is bad input; a full disk is not."""
+    try:
+        spool = Spool.open(folder.spool, loaded.file.spool, sinks)
+    except StorageError as error:
+        cause = error.__cause__
+        full = (
+            getattr(cause, "errno", None) == errno.ENOSPC
+            or getattr(cause, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL
+        )
+        raise error if full else BadInputError(error.what, error.hint) from cause
+    return spool
+
+
+def _copy_line_file(loaded: LoadedLine, folder: RunFolder) -> None:
+    """So that the folder says what ran. Raises StorageError."""
+    if loaded.path.resolve() == folder.line.resolve():
+        return
+    try:
+        shutil.copyfile(loaded.path, folder.line)
+    except OSError as error:
+        raise StorageError(f"{folder.line}: cannot be written: {error.strerror}", "is the disk full?") from error
 
 
 def build_sinks(loaded: LoadedLine, folder: RunFolder) -> list[Sink]:

@@ -7,8 +7,10 @@ check answer at once.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -17,7 +19,7 @@ from rich.console import Console
 
 from configs.errors import ConfigError
 from configs.loader import LoadedLine, load_line, packaged, schema_json
-from controller.errors import CelltwinError
+from controller.errors import CelltwinError, RunError
 from controller.runfolder import RunFolder
 
 app = typer.Typer(
@@ -55,7 +57,7 @@ def simulate(file: Line, speed: Speed = None, out_dir: Out = None) -> None:
 
     loaded = load_line(file)
     folder = RunFolder(out_dir or _default_folder(loaded))
-    _await(stay_simulating(loaded, folder, speed, out.print))
+    _await(stay_simulating(loaded, folder, speed, _plain))
 
 
 @app.command()
@@ -65,13 +67,14 @@ def run(
     time_base: Annotated[str | None, typer.Option(hidden=True)] = None,
     duration: Annotated[float | None, typer.Option(hidden=True)] = None,
     seed: Annotated[int | None, typer.Option(hidden=True)] = None,
+    parent_pid: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Run the gateway and line controller until Ctrl-C; what was read is durable at any moment."""
-    from controller.start import start_run
+    from controller.start import Start, start_run
 
     loaded = load_line(file)
     folder = RunFolder(out_dir or _default_folder(loaded))
-    _await(start_run(loaded, folder, time_base, duration, seed, _plain))
+    _await(start_run(loaded, folder, Start(time_base, duration, seed, parent_pid), _plain))
 
 
 @app.command()
@@ -105,6 +108,56 @@ def schema() -> None:
     sys.stdout.write(schema_json())
 
 
+@grafana.command("generate")
+def grafana_generate(
+    directory: Annotated[
+        Path, typer.Option("--dir", metavar="DIR", help="Where the dashboards' JSON files lie.")
+    ] = Path("deploy/grafana/dashboards"),
+    check_only: Annotated[
+        bool, typer.Option("--check", help="Write nothing; fail when a file is not current.")
+    ] = False,
+) -> None:
+    """Write the dashboards as JSON files, for Grafana's provisioning."""
+    from controller.grafana import files
+
+    if check_only:
+        files.check(directory)
+        out.print(f"{directory}: current")
+        return
+    changed = files.write(directory)
+    for path in changed:
+        out.print(f"written: {path}")
+    if not changed:
+        out.print(f"{directory}: nothing to change")
+
+
+@grafana.command("push")
+def grafana_push(
+    url: Annotated[str, typer.Argument(metavar="URL", help="Grafana's address, such as http://localhost:3000.")],
+    token_env: Annotated[
+        str, typer.Option(metavar="NAME", help="Environment variable with a service account's token (role Admin).")
+    ] = "GRAFANA_TOKEN",
+    influx_url: Annotated[
+        str, typer.Option(metavar="URL", help="InfluxDB's address as Grafana reaches it.")
+    ] = "http://localhost:8086",
+    influx_token_env: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Environment variable with InfluxDB's token; without it none is sent (1.8)."),
+    ] = None,
+    database: Annotated[str, typer.Option(metavar="NAME", help="Database (1.8) or bucket (2.x).")] = "celltwin",
+) -> None:
+    """Install folder, data source and dashboards in a running Grafana. A second time it changes nothing."""
+    from controller.grafana.api import Grafana
+    from controller.grafana.push import InfluxSource, push
+    from controller.grafana.token import from_environment
+
+    token = from_environment(token_env, "Grafana")
+    influx_token = from_environment(influx_token_env, "InfluxDB") if influx_token_env else ""
+    with Grafana(url, token) as server:
+        for item in push(server, InfluxSource(influx_url, database, influx_token)):
+            out.print(f"{item.outcome}: {item.kind} {item.name}", markup=False)
+
+
 def _default_folder(loaded: LoadedLine) -> Path:
     """simulate and run agree on it, so that the controller finds the simulated line's time base."""
     return Path("runs") / loaded.file.line.name
@@ -112,7 +165,17 @@ def _default_folder(loaded: LoadedLine) -> Path:
 
 def _plain(text: str) -> None:
     """One line for people or for the process that started us, at once."""
-    print(text, flush=True)
+    try:
+        print(text, flush=True)
+    except OSError:
+        _nobody_listens()
+
+
+def _nobody_listens() -> None:
+    """Whoever read our output is gone, or its disk is full: say nothing more, also not at the interpreter's end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
 
 
 def _await(work: Coroutine[Any, Any, int | None]) -> int:
@@ -123,18 +186,21 @@ def fail(error: CelltwinError | ConfigError) -> NoReturn:
     """Print one message, no traceback, and leave with the error's exit code."""
     # A problem of a file starts with FILE:LINE, which terminals make clickable only at the start of a line.
     prefix = "" if isinstance(error, ConfigError) else "error: "
-    for line in str(error).splitlines():
-        err.print(f"{prefix}{line}", style="bold red", markup=False)
+    with suppress(OSError):  # the terminal is gone, or the log's disk is full
+        for line in str(error).splitlines():
+            err.print(f"{prefix}{line}", style="bold red", markup=False)
     raise SystemExit(error.exit_code)
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Parse, run, and leave with the right exit code; `controller.__main__` calls it."""
     try:
         app()
     except (CelltwinError, ConfigError) as error:
         fail(error)
     except BrokenPipeError:
+        _nobody_listens()
         raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        fail(RunError(f"{where}{error.strerror or error}"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,16 +19,20 @@ from configs.loader import LoadedLine
 from controller.clock import TimeBase
 from controller.errors import BadInputError, RunError
 from controller.runfolder import RunFolder
-from controller.signals import stop_event
+from controller.signals import stop_event, unless_stopped
 from controller.simulate import (
     Child,
     SimulatedEquipment,
+    how_it_ended,
     make_time_base,
     send_line,
     start_child,
     stop_child,
     wall_ns,
 )
+
+ERROR = "error: "
+"""How the controller's last message begins on its output, when it has one."""
 
 WATCH_S = 0.5
 MAX_RESTARTS = 3
@@ -55,11 +60,12 @@ async def stay_simulating(loaded: LoadedLine, folder: RunFolder, speed: float | 
     """Run the simulated equipment until Ctrl-C or SIGTERM."""
     simulation = loaded.file.simulation
     if simulation is None:
-        raise _not_simulated(loaded)
+        raise not_simulated(loaded)
     equipment = SimulatedEquipment(loaded, folder, simulation.seed)
     stop = stop_event()
     try:
-        await equipment.start()
+        if not await unless_stopped(equipment.start(), stop):
+            return
         speed = speed or simulation.speed
         base = make_time_base(loaded, speed, simulation.duration_s, wall_ns())
         await equipment.release(base)
@@ -84,7 +90,7 @@ class Demo:
 
     def __init__(self, loaded: LoadedLine, folder: RunFolder, speed: float, duration_s: float, say: Say) -> None:
         if loaded.file.simulation is None:
-            raise _not_simulated(loaded)
+            raise not_simulated(loaded)
         self._loaded = loaded
         self._folder = folder
         self._speed = speed
@@ -100,14 +106,29 @@ class Demo:
         stop = stop_event()
         started_ns = wall_ns()
         try:
-            await asyncio.gather(self._equipment.start(), self._start_controller("-"))
-            self._base = make_time_base(self._loaded, self._speed, self._duration_s, wall_ns())
-            await self._equipment.release(self._base)
-            assert self._controller is not None
-            await send_line(self._controller, self._base.text())
-            return await self._watch(stop, started_ns, show)
-        finally:
+            going = await unless_stopped(self._start(), stop)
+            complete = going and await self._watch(stop, started_ns, show)
+        except BaseException:
             await self._stop()
+            raise
+        if await self._stop() > 0 and going:
+            raise self._failed()
+        return complete
+
+    async def _start(self) -> None:
+        """Build everything at once, then let plant time begin. Leaves no task behind; processes are for `_stop`."""
+        starts = [asyncio.ensure_future(self._equipment.start()), asyncio.ensure_future(self._start_controller("-"))]
+        try:
+            await asyncio.gather(*starts)
+        finally:
+            for start in starts:
+                start.cancel()
+            await asyncio.gather(*starts, return_exceptions=True)
+        base = make_time_base(self._loaded, self._speed, self._duration_s, wall_ns())
+        await self._equipment.release(base)
+        assert self._controller is not None
+        await send_line(self._controller, base.text())
+        self._base = base
 
     async def _watch(self, stop: asyncio.Event, started_ns: int, show: Show) -> bool:
         assert self._base is not None
@@ -144,6 +165,7 @@ class Demo:
         """Start `celltwin run` and wait until it is built; it says so on its output, which we pass on."""
         arguments = ["controller", "run", str(self._loaded.path), "--out", str(self._folder.path)]
         arguments += ["--time-base", time_base, "--duration", repr(self._duration_s), "--seed", str(self._seed)]
+        arguments += ["--parent-pid", str(os.getpid())]
         self._folder.prepare()
         child = await start_child("controller", arguments, self._folder.log / "controller.log")
         self._controller = child
@@ -154,12 +176,12 @@ class Demo:
                 await ready.wait()
         except TimeoutError:
             raise RunError("the controller was not ready in time", f"see {self._folder.log}/controller.log") from None
-        if child.process.returncode is not None or not any(line == "ready" for line in child.tail):
+        if "ready" not in child.tail:
             await child.process.wait()
-            raise self._failed(child)
+            raise self._failed()
 
     async def _relay(self, child: Child, ready: asyncio.Event) -> None:
-        """Show what the controller says; the word "ready" is for us."""
+        """Show what the controller says; the word "ready" and its last message are for us."""
         assert child.process.stdout is not None
         while raw := await child.process.stdout.readline():
             line = raw.decode(errors="replace").rstrip()
@@ -167,7 +189,7 @@ class Demo:
             del child.tail[:-50]
             if line == "ready":
                 ready.set()
-            else:
+            elif not line.startswith(ERROR):
                 self._say(line)
         ready.set()
 
@@ -176,27 +198,27 @@ class Demo:
         assert self._controller is not None and self._base is not None
         code = self._controller.process.returncode
         if restarts > MAX_RESTARTS or (code is not None and code > 0):
-            raise self._failed(self._controller)
-        self._say(f"the controller ended (signal {-(code or 0)}); starting it again on the same folder")
+            raise self._failed()
+        self._say(f"the controller {how_it_ended(code)}; starting it again on the same folder")
         await self._start_controller(self._base.text())
 
-    async def _stop(self) -> None:
-        """Controller first, so that it stops reading before its equipment goes away."""
+    async def _stop(self) -> int:
+        """Controller first, so that it stops reading before its equipment goes away. Returns its exit code."""
         code = 0
         if self._controller is not None:
             code = await stop_child(self._controller, CONTROLLER_STOP_S)
         await self._equipment.stop()
-        if code > 0 and self._controller is not None and self._base is not None:
-            raise self._failed(self._controller)
+        return code
 
-    def _failed(self, child: Child) -> Exception:
+    def _failed(self) -> Exception:
         """The controller's own message, with its own exit code."""
-        log_file = self._folder.log / "controller.log"
-        lines = log_file.read_text(errors="replace").strip().splitlines()
-        errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-        code = child.process.returncode
-        kind = BadInputError if code == BadInputError.exit_code else RunError
-        return kind(errors[-1] if errors else f"the controller ended with exit code {code}; see {log_file}")
+        child = self._controller
+        assert child is not None
+        kind = BadInputError if child.process.returncode == BadInputError.exit_code else RunError
+        for line in reversed(child.tail):
+            if line.startswith(ERROR):
+                return kind(line.removeprefix(ERROR))
+        return kind(f"the controller {how_it_ended(child.process.returncode)}", f"see {child.log}")
 
     def _fetch(self) -> dict[str, Any] | None:
         """The live page's state, or None while it does not answer."""
@@ -215,7 +237,8 @@ def _accepted(state: dict[str, Any]) -> int:
     return max((int(c["accepted"]) for c in state.get("counters", [])), default=0)
 
 
-def _not_simulated(loaded: LoadedLine) -> BadInputError:
+def not_simulated(loaded: LoadedLine) -> BadInputError:
+    """For the commands that need [simulation]."""
     return BadInputError(
         f"{loaded.path}: the line has no [simulation] table, so there is nothing to simulate",
         "add [simulation] with a machine for each device, or use celltwin run against real equipment",

@@ -19,6 +19,7 @@ from typing import Any
 from configs.loader import LoadedLine
 from controller import __version__
 from controller.clock import NS_PER_S, Clock, LineClock, TimeBase
+from controller.errors import BadInputError
 from controller.runfolder import RunFolder
 from controller.types import SinkCounters
 from controller.web.view import LiveView
@@ -27,6 +28,19 @@ COUNTERS_S = 0.5
 RUN_JSON_S = 5.0
 
 LIBRARIES = ("numpy", "numba", "asyncua", "pymodbus", "influxdb-client", "pyarrow")
+
+
+def _earlier(folder: RunFolder) -> dict[str, Any]:
+    """What run.json says of the runs before this one in the folder. Raises BadInputError."""
+    if not folder.has_run():
+        return {}
+    try:
+        content = folder.read_run()
+        return {**content, "starts": int(content.get("starts", 0))}
+    except (BadInputError, TypeError, ValueError) as error:
+        what = error.what if isinstance(error, BadInputError) else f"{folder.path}/run.json: damaged: {error}"
+        hint = "move it away and start again; the data are in the spool and in the Parquet files"
+        raise BadInputError(what, hint) from error
 
 
 class RunRecord:
@@ -39,7 +53,7 @@ class RunRecord:
         self._clock = clock
         wall = LineClock()
         self._wall = wall
-        earlier = folder.read_run() if folder.path.joinpath("run.json").exists() else {}
+        earlier = _earlier(folder)
         self._content: dict[str, Any] = {
             "line": loaded.file.line.name,
             "title": loaded.file.line.title,
@@ -47,7 +61,7 @@ class RunRecord:
             "ended_wall": None,
             "plant_start": earlier.get("plant_start", _iso(base.plant_start_ns if base else clock.now_ns())),
             "plant_end": None,
-            "starts": int(earlier.get("starts", 0)) + 1,
+            "starts": earlier.get("starts", 0) + 1,
             "speed": clock.speed,
             "seed": seed,
             "versions": versions(),

@@ -12,10 +12,12 @@ report.html
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,7 @@ class RunFolder:
         self._simulation = path / "simulation.json"
 
     def prepare(self) -> None:
-        """Make the folder and prove that it can be written. Raises BadInputError."""
+        """Make the folder and prove that it can be written. Raises BadInputError, or StorageError for a full disk."""
         hint = "choose another folder with --out, or give this user the right to write there"
         try:
             self.log.mkdir(parents=True, exist_ok=True)
@@ -47,11 +49,18 @@ class RunFolder:
                 probe.flush()
                 os.fsync(probe.fileno())
         except OSError as error:
-            raise BadInputError(f"{self.path}: cannot write to the output folder: {error.strerror}", hint) from error
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                raise StorageError(f"{self.path}: no space left on its disk", "free some disk space") from error
+            where = error.filename or self.path
+            raise BadInputError(f"{where}: cannot write to the output folder: {error.strerror}", hint) from error
 
     def write_run(self, content: Mapping[str, Any]) -> None:
         """Replace run.json. Raises StorageError."""
         _write_json(self._run, content)
+
+    def has_run(self) -> bool:
+        """True once a controller has begun to record here."""
+        return self._run.exists()
 
     def read_run(self) -> dict[str, Any]:
         """What ran here. Raises BadInputError where there is no run."""
@@ -90,6 +99,8 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise StorageError(f"{path}: cannot be written: {error.strerror}", "is the disk full?") from error
 
 
@@ -98,8 +109,10 @@ def _read_json(path: Path, hint: str) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise BadInputError(f"{path}: no such file", hint) from error
-    except (OSError, ValueError) as error:
-        raise BadInputError(f"{path}: cannot be read: {error}", hint) from error
+    except OSError as error:
+        raise BadInputError(f"{path}: cannot be read: {error.strerror}", hint) from error
+    except ValueError as error:
+        raise BadInputError(f"{path}: damaged: {error}", hint) from error
     if not isinstance(content, dict):
         raise BadInputError(f"{path}: not an object", hint)
     return content

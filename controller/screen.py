@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from configs.loader import LoadedLine
-from controller.demo import Demo
+from controller.demo import Demo, not_simulated
 from controller.demo import Progress as DemoProgress
 from controller.runfolder import RunFolder
 from controller.simulate import folder_name, wall_ns
@@ -21,14 +21,16 @@ async def run_demo(
 ) -> int:
     """Run the demo with its progress on the screen; returns the exit code."""
     simulation = loaded.file.simulation
-    speed = speed or (simulation.speed if simulation else 1.0)
-    duration_s = seconds * speed if seconds is not None else (simulation.duration_s if simulation else 0.0)
+    if simulation is None:
+        raise not_simulated(loaded)
+    speed = speed or simulation.speed
+    duration_s = seconds * speed if seconds is not None else simulation.duration_s
     folder = RunFolder(out_dir or Path(folder_name(loaded.file.line.name, wall_ns())))
     console.print(
         f"{loaded.file.line.title or loaded.file.line.name}: {len(loaded.file.device)} simulated devices, ", end=""
     )
     console.print(f"{duration_s / 3600:.1f} h of plant time in about {duration_s / speed:.0f} s")
-    demo = Demo(loaded, folder, speed, duration_s, console.print)
+    demo = Demo(loaded, folder, speed, duration_s, lambda text: console.print(text, markup=False))
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -49,6 +51,9 @@ async def run_demo(
             bar.update(task, completed=progress.fraction, description=text, rows=progress.rows)
 
         complete = await demo.run(show)
+    if not complete and not folder.has_run():
+        console.print("interrupted before plant time began; nothing was recorded")
+        return 0
     if not complete:
         console.print("interrupted; the run folder is complete up to here")
     await finish(folder, console)

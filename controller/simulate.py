@@ -11,13 +11,14 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from configs.loader import LoadedLine
 from controller.clock import NS_PER_S, TimeBase
-from controller.errors import BadInputError, RunError
+from controller.errors import BadInputError, RunError, StorageError
 from controller.runfolder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -50,12 +51,27 @@ class Child:
     name: str
     process: asyncio.subprocess.Process
     tail: list[str]
+    log: Path
+    log_start: int  # bytes of the log file that are not this process's
     reader: asyncio.Task[None] | None = None
+
+    def last_words(self) -> str:
+        """What it said at the end: the last line of its stderr, or else how it ended."""
+        with suppress(OSError), self.log.open("rb") as file:
+            file.seek(self.log_start)
+            said = file.read().decode(errors="replace").strip().splitlines()
+            if said:
+                return said[-1].removeprefix(f"{self.name}: ")
+        return how_it_ended(self.process.returncode)
 
 
 async def start_child(name: str, arguments: list[str], log_file: Path) -> Child:
     """Start `python -m ...` in a session of its own (Ctrl-C is ours to pass on); its stderr goes to `log_file`."""
-    with log_file.open("ab") as sink:
+    try:
+        sink = log_file.open("ab")
+    except OSError as error:
+        raise StorageError(f"{log_file}: cannot be written: {error.strerror}", "choose another folder") from error
+    with sink:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -65,13 +81,22 @@ async def start_child(name: str, arguments: list[str], log_file: Path) -> Child:
             stderr=sink,
             start_new_session=True,
         )
-    return Child(name, process, [])
+        return Child(name, process, [], log_file, sink.tell())
+
+
+def how_it_ended(code: int | None) -> str:
+    """In words, for a process that should have gone on."""
+    if code is not None and code < 0:
+        return f"was killed by signal {-code} ({signal.strsignal(-code)})"
+    return f"ended by itself with exit code {code}"
 
 
 async def stop_child(child: Child, timeout_s: float = STOP_TIMEOUT_S) -> int:
     """Ask it to end, wait, insist. Returns its exit code."""
     if child.process.returncode is None:
         child.process.send_signal(signal.SIGTERM)
+        if child.process.stdin is not None:
+            child.process.stdin.close()
         try:
             async with asyncio.timeout(timeout_s):
                 await child.process.wait()
@@ -149,19 +174,18 @@ class SimulatedEquipment:
                         return
         except TimeoutError:
             what = f"{child.name}: not {word} after {READY_TIMEOUT_S:.0f} s"
-            raise RunError(what, self._where(child)) from None
+            raise RunError(what, f"see {child.log}") from None
         await child.process.wait()
         raise self._ended(child)
 
     def _ended(self, child: Child) -> Exception:
         """The error for a machine that ended: its own last words, and its exit code decides whose fault it is."""
-        text = (self._folder.log / f"{child.name}.log").read_text(errors="replace").strip().splitlines()
-        said = text[-1] if text else f"ended with exit code {child.process.returncode}"
-        kind = BadInputError if child.process.returncode == BadInputError.exit_code else RunError
-        return kind(f"simulated {child.name}: {said}", self._where(child) if kind is RunError else "")
-
-    def _where(self, child: Child) -> str:
-        return f"see {self._folder.log / (child.name + '.log')}"
+        code = child.process.returncode
+        if code is not None and code < 0:
+            return RunError(f"simulated {child.name} {how_it_ended(code)}", "start again on the same folder")
+        if code == BadInputError.exit_code:
+            return BadInputError(f"simulated {child.name}: {child.last_words()}")
+        return RunError(f"simulated {child.name}: {child.last_words()}", f"see {child.log}")
 
 
 async def send_line(child: Child, line: str) -> None:

@@ -1,54 +1,96 @@
-"""`celltwin run`: logging, signals and the time base around `app.run_line`."""
+"""`celltwin run`: logging, signals, the parent's life and the time base around `app.run_line`."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from configs.loader import LoadedLine
 from controller.clock import TimeBase
-from controller.errors import BadInputError
+from controller.errors import BadInputError, CelltwinError
 from controller.runfolder import RunFolder
-from controller.signals import stop_event
+from controller.signals import stop_event, unless_stopped
+
+log = logging.getLogger(__name__)
 
 Say = Callable[[str], None]
 
 NOISY = ("asyncua", "pymodbus", "uvicorn", "aiohttp", "influxdb_client")
 """Libraries that log every reconnect attempt; we say loss and recovery ourselves, once each."""
 
+PARENT_LOOK_S = 0.5
 
-async def start_run(
-    loaded: LoadedLine,
-    folder: RunFolder,
-    time_base: str | None,
-    duration_s: float | None,
-    seed: int | None,
-    say: Say,
-) -> None:
-    """Run the line until a signal. A `time_base` of "-" is awaited on standard input after everything is built."""
-    from controller.app import RunOptions, run_line, warm_up
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What the demo tells the controller that it starts; a person gives none of it."""
+
+    time_base: str | None = None  # "-": awaited on standard input after everything is loaded
+    duration_s: float | None = None
+    seed: int | None = None
+    parent_pid: int | None = None  # end in good order when this process is gone
+
+
+async def start_run(loaded: LoadedLine, folder: RunFolder, start: Start, say: Say) -> None:
+    """Run the line until a signal, or until the parent is gone. Raises CelltwinError."""
     configure_logging()
     stop = stop_event()
-    await asyncio.to_thread(warm_up, say)
-    base = await _time_base(loaded, folder, time_base, say)
-    await run_line(loaded, RunOptions(folder, base, duration_s, seed), stop, say)
+    watch = asyncio.create_task(_watch_parent(start.parent_pid, stop), name="parent")
+    try:
+        await _run(loaded, folder, start, stop, say)
+    except CelltwinError as error:
+        if start.parent_pid is not None:
+            say(f"error: {error}")  # the demo shows it; our stderr is only its log file
+        raise
+    finally:
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
 
 
-async def _time_base(loaded: LoadedLine, folder: RunFolder, given: str | None, say: Say) -> TimeBase | None:
-    if given == "-":
+async def _run(loaded: LoadedLine, folder: RunFolder, start: Start, stop: asyncio.Event, say: Say) -> None:
+    from controller.app import RunOptions, run_line, warm_up
+
+    # What a person must correct is said before anything slow begins.
+    folder.prepare()
+    base = parse_time_base(start.time_base) if start.time_base not in {None, "-"} else None
+    if start.time_base is None and loaded.file.simulation is not None:
+        base = _simulated_time_base(loaded, folder)
+    if not await unless_stopped(asyncio.to_thread(warm_up, say), stop):
+        _leave(start, say)
+    if start.time_base is not None:
         say("ready")
-        given = await asyncio.to_thread(sys.stdin.readline)
-        if not given:
+    if start.time_base == "-":
+        lines: list[str] = []
+        if not await unless_stopped(asyncio.to_thread(lambda: lines.append(sys.stdin.readline())), stop):
+            _leave(start, say)
+        if not lines[0]:
             raise BadInputError("no time base came on standard input")
-    elif given is not None:
-        say("ready")
-    if given is not None:
-        return parse_time_base(given)
-    if loaded.file.simulation is None:
-        return None
+        base = parse_time_base(lines[0])
+    await run_line(loaded, RunOptions(folder, base, start.duration_s, start.seed), stop, say)
+
+
+def _leave(start: Start, say: Say) -> None:
+    """End at once, well: nothing is open yet, and a thread that compiles or reads would keep us for half a minute."""
+    if start.parent_pid is None:
+        say("ended before the line was started; nothing was read from it")
+    os._exit(0)
+
+
+async def _watch_parent(parent_pid: int | None, stop: asyncio.Event) -> None:
+    """Ask for the orderly end when the parent died without asking for it. As its child we are re-parented then."""
+    if parent_pid is None:
+        return
+    while os.getppid() == parent_pid:  # noqa: ASYNC110 - the kernel tells only the parent of its child
+        await asyncio.sleep(PARENT_LOOK_S)
+    log.warning("the process that started this controller is gone; ending")
+    stop.set()
+
+
+def _simulated_time_base(loaded: LoadedLine, folder: RunFolder) -> TimeBase:
     base = folder.read_time_base()
     if base is None:
         raise BadInputError(
@@ -58,17 +100,19 @@ async def _time_base(loaded: LoadedLine, folder: RunFolder, given: str | None, s
     return base
 
 
-def parse_time_base(text: str) -> TimeBase:
+def parse_time_base(text: str | None) -> TimeBase:
     """PLANT_START_NS,WALL_START_NS,SPEED. Raises BadInputError."""
+    given = (text or "").strip()
     try:
-        plant, wall, speed = text.strip().split(",")
+        plant, wall, speed = given.split(",")
         return TimeBase(int(plant), int(wall), float(speed))
     except ValueError as error:
-        raise BadInputError(f"'{text.strip()}' is no time base", "PLANT_START_NS,WALL_START_NS,SPEED") from error
+        raise BadInputError(f"'{given}' is no time base", "PLANT_START_NS,WALL_START_NS,SPEED") from error
 
 
 def configure_logging() -> None:
     """Our own messages from INFO, libraries from ERROR, to stderr: systemd's journal adds time and unit."""
+    logging.raiseExceptions = False  # a log on a full disk must not fill the rest of it with complaints
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.ERROR)

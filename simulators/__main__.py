@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import gc
 import signal
 import sys
@@ -102,7 +103,11 @@ def main(argv: list[str] | None = None) -> int:
         _complain(str(error))
         return 2
     except OSError as error:
-        _complain(f"{args.device}: {error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
+        hint = ""
+        if error.errno in {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES} and not error.filename:
+            hint = " (stop the other program, or change the device's endpoint in the line file)"
+        where = f": {error.filename}" if error.filename else ""
+        _complain(f"{args.device}: {error.strerror or error}{where}{hint}")
         return 2
     return 0
 

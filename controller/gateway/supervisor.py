@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from controller.drivers.base import Driver
-from controller.errors import DeviceRefusedError, PeerError
+from controller.errors import DeviceRefusedError, PeerError, StorageError
 from controller.types import ConnectionState, Frame
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class DeviceTask:
         self._refusals: set[str] = set()
 
     async def run(self) -> None:
-        """Keep the device connected and its Frames flowing. Returns only by cancellation."""
+        """Keep the device connected and its Frames flowing. Returns only by cancellation; raises only StorageError."""
         device = self._driver.device
         try:
             while True:
@@ -90,6 +90,8 @@ class DeviceTask:
             detail = str(error)
             if not self._lost_said:
                 log.warning("%s: lost: %s", device, detail)
+        except StorageError:
+            raise  # nothing can be made durable any more: that ends the run, another connection would not help
         except Exception as error:
             detail = f"fault in celltwin: {type(error).__name__}: {error}"
             if not self._lost_said:
