@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from controller.errors import StorageError
-from controller.historian.codec import decode
+from controller.historian.codec import FrameDecoder
 from controller.types import Frame
 
 
@@ -21,7 +21,7 @@ class Batch:
 
     def frame(self) -> Frame:
         """The Frame, decoded anew at each call. StorageError where the payload is damaged."""
-        return decode(self.payload)
+        return FrameDecoder().decode(self.payload)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +53,12 @@ class RetryLater:
 Outcome = Delivered | RetryLater
 
 
-def decode_all(batches: Sequence[Batch]) -> tuple[list[tuple[Batch, Frame]], list[RejectedRow]]:
+def decode_all(batches: Sequence[Batch], decoder: FrameDecoder) -> tuple[list[tuple[Batch, Frame]], list[RejectedRow]]:
     """The batches' Frames; a payload that no longer decodes is rejected, row for row, rather than tried for ever."""
     frames, rejected = [], []
     for batch in batches:
         try:
-            frames.append((batch, batch.frame()))
+            frames.append((batch, decoder.decode(batch.payload)))
         except StorageError as bad:
             rejected += [RejectedRow(batch.seq, batch.stream, "", str(bad))] * batch.rows
     return frames, rejected

@@ -25,6 +25,7 @@ from influxdb_client.client.influxdb_client_async import InfluxDBClientAsync
 from configs.schema import InfluxSink as InfluxOptions
 from controller.errors import BadInputError
 from controller.historian.batch import Batch, Delivered, Outcome, RejectedRow, RetryLater, decode_all
+from controller.historian.codec import FrameDecoder
 from controller.historian.lines import LineEncoder, Lines
 from controller.historian.sink import SinkStart
 
@@ -100,6 +101,7 @@ class InfluxSink:
         self._where = re.sub(r"//[^/@]*@", "//", options.url)  # for messages: without a password
         self._encoder = LineEncoder(line)
         self._client: InfluxDBClientAsync | None = None
+        self._decoder = FrameDecoder()
         self._thread = ThreadPoolExecutor(1, "influxdb")
 
     @property
@@ -140,7 +142,7 @@ class InfluxSink:
 
     def _encode(self, batches: Sequence[Batch]) -> tuple[list[_Chunk], list[RejectedRow]]:
         """What goes into each request: whole Frames of together at most max_lines_per_write rows, at least one."""
-        frames, rejected = decode_all(batches)
+        frames, rejected = decode_all(batches, self._decoder)
         chunks: list[_Chunk] = []
         rows = 0
         for batch, frame in frames:
@@ -154,7 +156,8 @@ class InfluxSink:
     async def _send(self, body: bytes, lines: Callable[[], Sequence[_Line]], blamed: bool = False) -> list[RejectedRow]:
         """Delivers a body; `lines` takes it apart where needed. Returns the rows refused for good.
 
-        `blamed`: the server has taken other lines like these, so a 400 is about the lines. _StopHere where the server cannot take them now.
+        `blamed`: the server has taken other lines like these, so a 400 is about single lines. _StopHere where the
+        server cannot take them now.
         """
         if not body:
             return []

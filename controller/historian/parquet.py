@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from configs.schema import ParquetSink as ParquetOptions
 from controller.errors import StorageError
 from controller.historian.batch import Batch, Delivered, Outcome, decode_all
+from controller.historian.codec import FrameDecoder
 from controller.historian.columns import to_table
 from controller.historian.sink import SinkStart
 from controller.types import Frame
@@ -50,6 +51,7 @@ class ParquetSink:
         self._spool_id = ""
         self._schemas: dict[str, pa.Schema] = {}
         self._written: dict[str, list[tuple[int, int]]] = {}  # ranges beyond the cursor, per stream
+        self._decoder = FrameDecoder()
         self._thread = ThreadPoolExecutor(1, "parquet")
 
     @property
@@ -101,7 +103,7 @@ class ParquetSink:
             self._written[stream.name] = [(first, last) for first, last, _ in found if last > where.cursor]
 
     def _write_all(self, batches: Sequence[Batch]) -> Delivered:
-        frames, rejected = decode_all(batches)
+        frames, rejected = decode_all(batches, self._decoder)
         streams: dict[str, list[tuple[int, Frame]]] = {}
         for batch, frame in frames:
             ranges = self._written.get(batch.stream, [])

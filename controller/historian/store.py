@@ -78,6 +78,7 @@ class Store:
 
     def __init__(self, path: Path, sinks: Sequence[str]) -> None:
         self.db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1.0)
+        self._freed = True
         try:
             self._prepare(path)
             self.begin()
@@ -269,7 +270,7 @@ class Store:
 
     def _delete_passed(self) -> None:
         passed = min(s.cursor for s in self.sinks.values())
-        self.db.execute("DELETE FROM batch WHERE seq <= ?", (passed,))
+        self._freed |= self.db.execute("DELETE FROM batch WHERE seq <= ?", (passed,)).rowcount > 0
 
     def save_state(self, values: Mapping[str, bytes]) -> None:
         """Stores named values of others; the last one wins."""
@@ -278,10 +279,13 @@ class Store:
 
     def give_back_space(self) -> None:
         """Returns some free pages to the file system: a backlog once survived does not hold the disk for ever."""
+        if not self._freed:
+            return
         free = self._pragma("freelist_count") - _FREE_PAGES_KEPT
         if free > 0:
             # A script, because `execute` stops after the pragma's first step, which is one page.
             self.db.executescript(f"PRAGMA incremental_vacuum({min(free, _VACUUM_PAGES)})")
+        self._freed = free > _VACUUM_PAGES
 
     def counters(self) -> dict[str, SinkCounters]:
         """Every sink's account as of the last commit."""
