@@ -136,7 +136,7 @@ def grafana_push(
     url: Annotated[str, typer.Argument(metavar="URL", help="Grafana's address, such as http://localhost:3000.")],
     token_env: Annotated[
         str, typer.Option(metavar="NAME", help="Environment variable with a service account's token (role Admin).")
-    ] = "GRAFANA_TOKEN",
+    ] = "GRAFANA_TOKEN",  # noqa: S107  its name, not the token
     influx_url: Annotated[
         str, typer.Option(metavar="URL", help="InfluxDB's address as Grafana reaches it.")
     ] = "http://localhost:8086",

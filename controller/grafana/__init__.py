@@ -9,6 +9,11 @@ from importlib.util import find_spec
 
 from controller.errors import BadInputError
 
+DATASOURCE_UID = "celltwin-influxdb"
+DATASOURCE_NAME = "celltwin InfluxDB"
+FOLDER_UID = FOLDER_TITLE = "celltwin"
+"""The same in provisioning files, dashboards and push: whichever way Grafana got them, they fit together."""
+
 
 def require(package: str) -> None:
     """Raises BadInputError when an optional package is not installed."""

@@ -19,12 +19,13 @@ def dashboards() -> dict[str, dict[str, Any]]:
     require("grafana_foundation_sdk")
     from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
-    from controller.grafana import coater, line, rack
+    from controller.grafana import coater, frame, line, rack
 
     built = {}
     for name, module in zip(NAMES, (line, coater, rack), strict=True):
         plain: dict[str, Any] = json.loads(json.dumps(module.build().build(), cls=JSONEncoder))
         plain["schemaVersion"] = SCHEMA_VERSION
+        plain["annotations"] = {"list": [frame.gap_marks()]}
         # Without numbers of their own panels get new ones at every load, and links to a panel break.
         for number, panel in enumerate(plain["panels"], 1):
             panel["id"] = number

@@ -14,10 +14,9 @@ from grafana_foundation_sdk.models import dashboard as model
 
 from configs.loader import packaged
 from configs.schema import CoatingRecipe, Equipment
+from controller.grafana import DATASOURCE_NAME, DATASOURCE_UID
 from controller.grafana.influxql import DEVICE, LINE, LOT, tag, tag_values
 
-DATASOURCE_UID = "celltwin-influxdb"
-DATASOURCE_NAME = "celltwin InfluxDB"
 UIDS = {"line": "celltwin-line", "coater": "celltwin-coater", "rack": "celltwin-rack"}
 TAGS = ["celltwin"]
 
@@ -123,6 +122,27 @@ def number_box(name: str, label: str, text: str, value: float) -> Any:
         .default_value(shown)
         .current(option(shown, shown))
     )
+
+
+def gap_marks() -> dict[str, object]:
+    """Annotation that marks where data went missing, in the shape of the InfluxDB data source (the SDK has none)."""
+    query = f'SELECT "reason", "of_stream" FROM "gap" WHERE $timeFilter AND {tag(LINE)} AND {tag(DEVICE)}'  # noqa: S608
+    return {
+        "name": "Gaps",
+        "datasource": {"type": "influxdb", "uid": "${datasource}"},
+        "enable": True,
+        "hide": False,
+        "iconColor": "orange",
+        "target": {
+            "refId": "Gaps",
+            "name": "Gaps",
+            "query": query,
+            "rawQuery": True,
+            "fromAnnotations": True,
+            "textColumn": "reason",
+            "tagsColumn": "of_stream",
+        },
+    }
 
 
 def device_variables(stream: str) -> list[Any]:

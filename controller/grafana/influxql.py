@@ -30,6 +30,7 @@ class InfluxQuery:
         """The target as the data source reads it. Raw mode: only `query`, `alias` and `resultFormat` count."""
         target: dict[str, object] = {
             "refId": self.ref,
+            "datasource": {"type": "influxdb", "uid": "${datasource}"},
             "query": self.text,
             "rawQuery": True,
             "resultFormat": "table" if self.table else "time_series",
