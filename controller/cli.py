@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -96,9 +97,9 @@ def demo(
 @app.command()
 def report(directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run.")]) -> None:
     """Build the report of a run again."""
+    RunFolder(directory).read_run()
     from controller.report.build import build_report
 
-    RunFolder(directory).read_run()
     out.print(f"report: {build_report(directory)}")
 
 
@@ -179,7 +180,12 @@ def _nobody_listens() -> None:
 
 
 def _await(work: Coroutine[Any, Any, int | None]) -> int:
-    return asyncio.run(work) or 0
+    try:
+        return asyncio.run(work) or 0
+    finally:
+        # All is closed and written; another Ctrl-C must not spoil the exit code in the interpreter's last moments.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
 
 
 def fail(error: CelltwinError | ConfigError) -> NoReturn:

@@ -11,7 +11,7 @@ from controller.types import Frame, FrameKind, Quality, TimeSource
 
 def event(device: str, time_ns: int, severity: str, message: str) -> Frame:
     """One line for people: `severity` is info, warning or error; `device` is a device id or "line"."""
-    return record(device, "event", time_ns, {}, {"severity": severity, "message": message})
+    return record(device, "event", time_ns, {}, {"severity": severity, "source": "controller", "message": message})
 
 
 def record(

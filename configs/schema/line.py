@@ -84,7 +84,7 @@ class ParquetSink(Strict):
     enabled: bool = Field(default=True, description="Whether Parquet files are written.")
     rows_per_file: int = Field(default=50_000, ge=1, description="A file is closed at this many rows ...")
     seconds_per_file: Positive = Field(
-        default=5.0, description="... or when its oldest row has waited so many wall seconds."
+        default=60.0, description="... or when its oldest row has waited so many wall seconds."
     )
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from configs.loader import packaged
 
-START_S = 90.0
+START_S = 60.0
 """Wall seconds for the slowest start: a cold machine compiles kernels for two processes at once."""
 
 

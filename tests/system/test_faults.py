@@ -79,30 +79,27 @@ def test_a_device_that_stands_still_for_20_s_disturbs_nobody(
         pid = json.loads((run / "simulation.json").read_text())["pids"][away]
         os.kill(pid, signal.SIGSTOP)
         try:
-            until("the loss is noticed", lambda: _connection(port, away) != "connected", 20.0)
+            until("the loss is noticed", lambda: _device(port, away)["stale"], 20.0)
             time.sleep(20.0)
         finally:
             os.kill(pid, signal.SIGCONT)
-        until("it recovers by itself", lambda: _connection(port, away) == "connected", 30.0)
+        until("it recovers by itself", lambda: not _device(port, away)["stale"], 30.0)
         before = fetch(port)["counters"][0]["accepted"]
         until("its data flow again", lambda: _age_s(port, away) < 2.0 and accepted(port) > before + 500, 30.0)
         assert controller.stop() == 0, controller.text()
     check_books(run)
     stream = {"rack1": "channel", "coater1": "coater"}
     assert longest_silence_s(rows_of(run, stream[stays], stays)) < 5.0 * 60, "no hole in the other device's data"
-    gaps = rows_of(run, "gap", away)
-    assert gaps.filter(pl.col("of_stream") == stream[away]).height >= 1
+    # A Modbus rack keeps nothing for us; an OPC UA server queues, so there the outage may well leave no hole at all.
+    if away == "rack1" or longest_silence_s(rows_of(run, stream[away], away)) > 5.0 * 60:
+        assert rows_of(run, "gap", away).filter(pl.col("of_stream") == stream[away]).height >= 1
 
 
 def _running(port: int) -> bool:
     devices = fetch(port)["devices"]
     commands = fetch(port)["commands"]
-    done = {c["device"] for c in commands if c["text"]["name"] == "start" and c["text"]["outcome"] == "confirmed"}
+    done = {c["device"] for c in commands if c["name"] == "start" and c["outcome"] == "confirmed"}
     return len(devices) == 2 and len(done) == 2
-
-
-def _connection(port: int, device: str) -> str:
-    return str(_device(port, device)["connection"])
 
 
 def _age_s(port: int, device: str) -> float:
