@@ -47,6 +47,9 @@ DISK_LOST = "disk lost"
 DRAIN_S = 20.0
 """Wall seconds that the sinks get at the end to take what the spool still holds."""
 
+DRAIN_AWAY_S = 3.0
+"""The same for a sink that has been away already: time for another try or two, not for an operator to wait out."""
+
 Say = Callable[[str], None]
 
 
@@ -216,7 +219,8 @@ class _Controller:
 
     async def _drain(self, drains: Sequence[asyncio.Task[None]]) -> None:
         """Give every sink its time; say what stays behind."""
-        await asyncio.gather(*(drainer.drain(DRAIN_S) for drainer in self._drainers), return_exceptions=True)
+        times = ((d, DRAIN_AWAY_S if d.trouble else DRAIN_S) for d in self._drainers)
+        await asyncio.gather(*(drainer.drain(seconds) for drainer, seconds in times), return_exceptions=True)
         await _cancel(drains)
         for counters in self._counters():
             if counters.spooled:
