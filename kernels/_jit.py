@@ -12,7 +12,9 @@ in plain Python.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
@@ -34,10 +36,30 @@ OPTIONS: dict[str, object] = {
 }
 
 
+def _family(function: Callable[..., Any]) -> str:
+    """Digest of the sources that a kernel's machine code may hold: its own file's and those that share its first word.
+
+    kernels/ekf.py goes with ekf_lanes.py and ekf_layout.py. Kernels use helpers and constants of their family only
+    (and the codes of status.py, which never change).
+    """
+    file = Path(function.__code__.co_filename)
+    digest = hashlib.sha256()
+    for path in sorted(file.parent.glob(file.stem.split("_")[0] + "*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 def _compile(function: _F, **options: object) -> _F:
-    """`function` compiled at its first call, cached on disk so that the second start is quick."""
+    """`function` compiled at its first call, cached on disk so that the second start is quick.
+
+    Numba's cache looks at the time of the one file that defines a function and would go on using machine code into
+    which it has inlined another file's old text; the stamp is widened to the family's contents.
+    """
     try:
         compiled: _F = numba.njit(cache=True, **options)(function)
+        if jit_enabled():
+            cache_file = compiled._cache._cache_file  # type: ignore[attr-defined]
+            cache_file._source_stamp = (cache_file._source_stamp, _family(function))
     except RuntimeError:
         # Neither the package folder nor the user's cache folder is writable (a read-only container without HOME);
         # compiling at every start is slow but right. NUMBA_CACHE_DIR cures it.
@@ -46,11 +68,7 @@ def _compile(function: _F, **options: object) -> _F:
 
 
 def kernel(function: _F) -> _F:
-    """Compiles one kernel with the house options.
-
-    The disk cache looks at the file that defines the function and not at the files of the functions it calls, so a
-    kernel calls helpers of its own file only; a change in another file would leave a stale machine code behind.
-    """
+    """Compiles one kernel with the house options."""
     return _compile(function, **OPTIONS)
 
 

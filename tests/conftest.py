@@ -1,14 +1,16 @@
-"""Fixtures for every suite: a test that leaves a thread, a child process, an open port or an asyncio task behind fails."""
+"""Fixtures for every suite: a test that leaves a thread, a child process, a port or an asyncio task behind fails."""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
+import inspect
 import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -33,7 +35,7 @@ def _listening() -> set[str]:
     inodes = set()
     for link in Path("/proc/self/fd").iterdir():
         try:
-            target = os.readlink(link)
+            target = str(link.readlink())
         except OSError:
             continue
         if target.startswith("socket:["):
@@ -70,10 +72,26 @@ def leaves_nothing_behind() -> Iterator[None]:
         assert not left, f"the test left {what} behind: {left}"
 
 
-@pytest.fixture
-def no_task_leak() -> Iterator[None]:
-    """For tests with a loop of their own; `async_leaks` does the same inside pytest-asyncio's loop."""
-    yield
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Async tests also answer for the asyncio tasks that they started; those of their fixtures are not theirs."""
+    body = getattr(item, "obj", None)
+    if inspect.iscoroutinefunction(body):
+        item.obj = _without_task_leaks(body)  # type: ignore[attr-defined]
+
+
+def _without_task_leaks(body: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    @functools.wraps(body)
+    async def checked(*args: object, **kwargs: object) -> None:
+        before = asyncio.all_tasks()
+        await body(*args, **kwargs)
+        for _ in range(50):
+            left = asyncio.all_tasks() - before
+            if not left:
+                return
+            await asyncio.sleep(0.02)
+        raise AssertionError(f"the test left tasks behind: {[t.get_name() for t in left]}")
+
+    return checked
 
 
 @pytest.fixture
@@ -94,8 +112,3 @@ def measured_data() -> Path:
     if not DATA.is_dir():
         pytest.skip("the measured data (../shared/data) are not on this machine")
     return DATA
-
-
-def pending_tasks() -> list[asyncio.Task[object]]:
-    """Tasks of the running loop other than the current one."""
-    return [t for t in asyncio.all_tasks() if t is not asyncio.current_task() and not t.done()]

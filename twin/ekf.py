@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.schema.cell import CellModel
-from kernels import ekf as layout
+from kernels import ekf_layout as layout
 from kernels.ekf import ekf_update as ekf_update_kernel
 from twin.checkpoint import pack, unpack
 from twin.parameters import FilterNoise, cell_parameters, filter_noise, ocv_table

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.schema.cell import CellModel
-from kernels import ekf as layout
+from kernels import ekf_layout as layout
 
 Float64Array = NDArray[np.float64]
 GAS_CONSTANT_J_MOL_K = 8.314462618

@@ -46,7 +46,8 @@ class OpcUaDriver:
         self._column_of = np.array([item.column for item in self._items], dtype=np.int64)
         self._scale = [np.array([t.scale for t in g.tag]) for g in self._groups]
         self._offset = [np.array([t.offset for t in g.tag]) for g in self._groups]
-        self._assemblers = [GroupAssembler(device.id, group) for group in self._groups]
+        labels = {"lot": device.lot} if device.lot else {}
+        self._assemblers = [GroupAssembler(device.id, group, labels) for group in self._groups]
         self._messages = Messages(device.id, device.endpoint)
         self._traffic = Traffic()
         self._unreadable: dict[int, int] = {}  # client handle -> status, for values that are no number of ours

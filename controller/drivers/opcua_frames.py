@@ -15,6 +15,7 @@ tag of the group as of then: a tag without a notification at that time is unchan
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,8 +58,8 @@ class Counts:
 class GroupAssembler:
     """State and pending notifications of one group. `columns` of its Frames are all tags of the group."""
 
-    def __init__(self, device: str, group: Group) -> None:
-        self._device, self._group = device, group
+    def __init__(self, device: str, group: Group, labels: Mapping[str, str] | None = None) -> None:
+        self._device, self._group, self._labels = device, group, dict(labels or {})
         self._tags, self._points = len(group.tag), group.points
         self._low = np.array([-np.inf if t.min is None else t.min for t in group.tag])
         self._high = np.array([np.inf if t.max is None else t.max for t in group.tag])
@@ -237,6 +238,7 @@ class GroupAssembler:
             quality=(worst >> np.uint64(32)).astype(np.uint8).reshape(-1),
             code=(worst & np.uint64(0xFFFFFFFF)).astype(np.uint32).reshape(-1),
             time_source=source,
+            labels=self._labels,
         )
 
 

@@ -1,9 +1,9 @@
 """One supervised task per device: start, read, hand over; when the device fails, stop, back off, start again, for ever.
 
-Theory of operation: the task is the only caller of start, read and stop. A PeerError ends one connection (a refused read
-not even that) and never the task; anything else is a fault of ours, is reported once with its traceback and then treated the same,
-because an edge box has nobody to restart it. Loss and recovery are said once each, not at every attempt. Waiting here
-is wall time: networks and PLCs recover in real seconds even when plant time runs faster.
+Theory of operation: the task is the only caller of start, read and stop. A PeerError ends one connection (a refused
+read not even that) and never the task; anything else is a fault of ours, is reported once with its traceback and then
+treated the same, because an edge box has nobody to restart it. Loss and recovery are said once each, not at every
+attempt. Waiting here is wall time: networks and PLCs recover in real seconds even when plant time runs faster.
 """
 
 from __future__ import annotations
