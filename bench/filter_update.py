@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from configs.schema import CellModel
-from kernels import ekf as k
+from kernels import ekf_layout as k
 from twin.ekf import CellFilter
 
 if __package__:

@@ -21,6 +21,7 @@ state at the last good sample, so that a gap is one step from the last good samp
 lie between, and the equipment's own charge counter bridges all of it.
 """
 
+# ruff: noqa: I001  (one name a line would be eighty lines of imports)
 from __future__ import annotations
 
 import math

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kernels import ekf as k
+from kernels import ekf_layout as k
 
 PAIRS = [(a, b) for a in range(5) for b in range(a, 5)]
 

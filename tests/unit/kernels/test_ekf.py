@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from kernels import ekf as k
+from kernels import ekf_layout as k
 from kernels import status
+from kernels.ekf import ekf_update, ocv_at, soc_at
 from tests.unit.kernels.ekf_reference import Reference, hermite, matrix
 
 OCV = np.stack([3.0 + 1.2 * np.linspace(0, 1, 21) ** 1.5, 1.8 * np.linspace(0, 1, 21) ** 0.5 + 0.1], axis=1)
@@ -40,7 +41,7 @@ class Bank:
         self.now = self.now + np.rint(np.broadcast_to(dt_s, n) * 1e9).astype(np.int64)
         full = [np.array(np.broadcast_to(a, n), dtype=np.float64) for a in (voltage, current, t_k, charge)]
         grade = np.array(np.broadcast_to(quality, n), dtype=np.uint8)
-        k.ekf_update(
+        ekf_update(
             self.state, self.last, self.par, self.noise, OCV, self.now, *full[:3], grade, full[3], self.out, self.code
         )
         return self.code
@@ -57,12 +58,12 @@ def assert_sound(state: np.ndarray) -> None:
 def test_ocv_on_and_between_knots() -> None:
     """Between (0, 0) with slope 0 and (1, 1) with slope 0 the cubic is 3t^2 - 2t^3: 0.5 at the middle, slope 1.5."""
     table = np.array([[0.0, 0.0], [1.0, 0.0]])
-    assert k.ocv_at(table, 0.5) == pytest.approx((0.5, 1.5, 0.0))
-    assert k.ocv_at(table, 0.25)[0] == pytest.approx(0.15625)
+    assert ocv_at(table, 0.5) == pytest.approx((0.5, 1.5, 0.0))
+    assert ocv_at(table, 0.25)[0] == pytest.approx(0.15625)
     for s in (-0.1, 0.0, 0.013, 0.5, 0.777, 1.0, 1.1):
-        np.testing.assert_allclose(k.ocv_at(OCV, s), hermite(OCV, s), rtol=1e-12, atol=1e-12)
-    assert k.soc_at(OCV, k.ocv_at(OCV, 0.3)[0]) == pytest.approx(0.3, abs=1e-9)
-    assert k.soc_at(OCV, 0.2) < 1e-9 and k.soc_at(OCV, 5.0) > 1 - 1e-9
+        np.testing.assert_allclose(ocv_at(OCV, s), hermite(OCV, s), rtol=1e-12, atol=1e-12)
+    assert soc_at(OCV, ocv_at(OCV, 0.3)[0]) == pytest.approx(0.3, abs=1e-9)
+    assert soc_at(OCV, 0.2) < 1e-9 and soc_at(OCV, 5.0) > 1 - 1e-9
 
 
 def test_worked_prediction() -> None:
@@ -176,7 +177,7 @@ def test_one_wild_sample_is_refused_and_a_changed_cell_is_followed() -> None:
     assert bank.sample(20.0, 3.5) == status.OK
     for _ in range(200):
         bank.sample(20.0, 4.1)
-    assert bank.out[k.OUT_SOC, 0] == pytest.approx(k.soc_at(OCV, 4.1), abs=0.05)
+    assert bank.out[k.OUT_SOC, 0] == pytest.approx(soc_at(OCV, 4.1), abs=0.05)
     assert_sound(bank.state)
 
 
@@ -210,7 +211,7 @@ def test_innovations_are_white_and_of_the_promised_size_on_data_of_the_same_mode
     soc, u1, u2 = rng.uniform(0.25, 0.35, n), np.zeros(n), np.zeros(n)
     r0 = par[:, k.PAR_R0] * 1.0
     ratio = 1.0 + par[:, k.PAR_K_SD] * rng.standard_normal(n)
-    ocv = np.vectorize(lambda s: k.ocv_at(OCV, s)[0])
+    ocv = np.vectorize(lambda s: ocv_at(OCV, s)[0])
     bank.sample(0.0, ocv(soc))
     squares, inside, last = [], [], None
     for step in range(300):

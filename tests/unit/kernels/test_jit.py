@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import kernels
-from kernels._jit import jit_enabled, kernel
+from kernels._jit import _family, jit_enabled, kernel
 from kernels.warm_up import kernel_modules, warm_up
 
 ROOT = Path(kernels.__file__).parents[1]
@@ -29,7 +29,7 @@ def test_every_module_with_kernels_warms_up() -> None:
     """A kernel that nobody warms up compiles under the first live sample."""
     for name in kernel_modules():
         text = (ROOT / "kernels" / f"{name}.py").read_text(encoding="utf-8")
-        if "from kernels._jit import" in text:
+        if "\n@kernel\n" in text or "\n@contracted_kernel\n" in text:
             functions = {n.name for n in ast.parse(text).body if isinstance(n, ast.FunctionDef)}
             assert "warm_up" in functions, name
 
@@ -73,3 +73,16 @@ def _ratio(a: float, b: float) -> float:
 @pytest.mark.skipif(not jit_enabled(), reason="plain Python raises here, which is why kernels test their divisors")
 def test_compiled_division_by_zero_does_not_raise() -> None:
     assert _ratio(1.0, 0.0) == float("inf")
+
+
+def test_a_change_anywhere_in_a_kernels_family_makes_its_cache_stale(tmp_path: Path) -> None:
+    """Inlined helpers and constants of a sibling file are in the machine code; its own file's date says nothing of them."""
+    for name in ("drying.py", "drying_layout.py", "web.py"):
+        (tmp_path / name).write_text("SIZE = 1\n", encoding="utf-8")
+    space: dict[str, object] = {}
+    exec(compile("def f(): pass", str(tmp_path / "drying.py"), "exec"), space)
+    before = _family(space["f"])
+    (tmp_path / "web.py").write_text("SIZE = 2\n", encoding="utf-8")
+    assert _family(space["f"]) == before
+    (tmp_path / "drying_layout.py").write_text("SIZE = 2\n", encoding="utf-8")
+    assert _family(space["f"]) != before

@@ -10,8 +10,8 @@ from scipy.interpolate import PchipInterpolator
 
 import configs
 from configs.schema import CellModel
-from kernels import ekf as layout
 from kernels import status
+from kernels.ekf import ocv_at
 from twin.ekf import CellFilter
 from twin.parameters import ocv_table
 
@@ -46,7 +46,7 @@ def test_ocv_table_is_that_of_chen_et_al() -> None:
 def test_ocv_between_points_is_monotone_and_close_to_another_monotone_cubic() -> None:
     table = ocv_table(MODEL)
     fine = np.linspace(0.0, 1.0, 2001)
-    ours = np.array([layout.ocv_at(table, s)[0] for s in fine])
+    ours = np.array([ocv_at(table, s)[0] for s in fine])
     assert (np.diff(ours) > 0).all()
     np.testing.assert_allclose(ours[100:], PchipInterpolator(MODEL.ocv_soc, MODEL.ocv_v)(fine)[100:], atol=2e-4)
 
