@@ -29,16 +29,24 @@ class Result:
     ok: bool
 
 
-def alternate(ours: Callable[[], object], peer: Callable[[], object], rounds: int) -> tuple[float, float]:
-    """Median wall seconds of one call of each, alternating; one unmeasured call of each first."""
+def alternate(
+    ours: Callable[[], object],
+    peer: Callable[[], object],
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> tuple[float, float]:
+    """Median seconds of one call of each by `clock`, alternating; one unmeasured call of each first.
+
+    Wall time by default; time.thread_time for work of one thread whose bar is per core.
+    """
     ours()
     peer()
     mine, theirs = [], []
     for _ in range(rounds):
         for call, spent in ((ours, mine), (peer, theirs)):
-            began = time.perf_counter()
+            began = clock()
             call()
-            spent.append(time.perf_counter() - began)
+            spent.append(clock() - began)
     return statistics.median(mine), statistics.median(theirs)
 
 

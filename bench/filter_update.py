@@ -8,6 +8,7 @@ temperature, parameters and charge. The peer does the arithmetic of a good sampl
 
 from __future__ import annotations
 
+import time
 import tomllib
 from pathlib import Path
 
@@ -90,7 +91,7 @@ class NumpyFilter:
 
 
 def run() -> list[Result]:
-    """One result: wall time per cell and update on one core."""
+    """One result: CPU time per cell and update on one core."""
     rng = np.random.default_rng(1)
     twin = CellFilter(CellModel.model_validate(tomllib.loads(CELL.read_text(encoding="utf-8"))), CELLS)
     twin.parameters[:, : k.PAR_EA] *= 1 + 0.03 * rng.standard_normal((CELLS, k.PAR_EA))
@@ -118,11 +119,11 @@ def run() -> list[Result]:
         _, v, a, t_c, _, dt_s, charge = next(peer_next)
         peer.update(dt_s, v, a, t_c + 273.15, charge)
 
-    mine, bare = (1e9 * s / CELLS for s in alternate(ours, theirs, ROUNDS))
+    mine, bare = (1e9 * s / CELLS for s in alternate(ours, theirs, ROUNDS, time.thread_time))
     return [
         Result(
             name="filter_update", ours=mine, peer=bare, peer_name="the same filter in NumPy", ratio=mine / bare,
-            bar=BAR_NS, unit="ns per cell", ok=mine <= BAR_NS,
+            bar=BAR_NS, unit="ns CPU per cell", ok=mine <= BAR_NS,
         )
     ]  # fmt: skip
 

@@ -76,7 +76,7 @@ def test_compiled_division_by_zero_does_not_raise() -> None:
 
 
 def test_a_change_anywhere_in_a_kernels_family_makes_its_cache_stale(tmp_path: Path) -> None:
-    """Inlined helpers and constants of a sibling file are in the machine code; its own file's date says nothing of them."""
+    """A sibling's inlined helpers and constants are in the machine code; its own file's date says nothing."""
     for name in ("drying.py", "drying_layout.py", "web.py"):
         (tmp_path / name).write_text("SIZE = 1\n", encoding="utf-8")
     space: dict[str, object] = {}
