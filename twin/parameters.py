@@ -32,7 +32,7 @@ class FilterNoise:
     fast_floor_sd_v: float = 2.0e-3
     slow_floor_sd_v: float = 4.0e-3  # OCV table against cells of other stoichiometry windows; temperature
     raw_floor_sd_v: float = 60.0e-3  # slow floor in a first charge, while lithium lost later still shifts the cathode
-    resistance_error_fraction: float = 0.3  # R1, R2 over SOC and rate: 34 to 45 mOhm after 10 s, see the cell file
+    resistance_error_fraction: float = 0.25  # R1, R2 over SOC and rate: 34 to 45 mOhm after 10 s, see the cell file
     charge_walk: float = 0.003  # SD of SOC after one capacity of throughput: current gain, efficiency after formation
     raw_charge_walk: float = 0.05  # the same in a first charge: where in it the 13 % go is unknown
     r0_design_error: float = 0.2  # relative SD of the design's R0 itself, beside the cells' spread
