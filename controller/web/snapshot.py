@@ -42,8 +42,8 @@ def state(view: LiveView, now_ns: int, speed: float) -> dict[str, Any]:
         "plant_time": iso(now_ns),
         "plant_start": iso(view.line.plant_start_ns),
         "speed": speed,
-        "status": view.status,
-        "progress": view.progress,
+        "status": _status(view),
+        "progress": _progress(view, now_ns),
         "devices": [_device(name, device, now_ns, now_s, speed) for name, device in view.devices.items()],
         "spool": {"accepts": view.spool_accepts, "detail": view.spool_detail},
         "counters": [
@@ -100,6 +100,20 @@ def coater(view: LiveView, name: str) -> dict[str, Any] | None:
 def first_device(view: LiveView, stream: str) -> str | None:
     """The first device that has the stream."""
     return next((name for name, device in view.devices.items() if stream in device.streams), None)
+
+
+def _status(view: LiveView) -> str:
+    """Nobody says "running": the first data do."""
+    started = any(device.streams for device in view.devices.values())
+    return "running" if view.status == "starting" and started else view.status
+
+
+def _progress(view: LiveView, now_ns: int) -> float | None:
+    """What the application set; else the share of the run's plant time that is over, when it has an end."""
+    line = view.line
+    if view.progress is not None or line.plant_start_ns is None or not line.duration_s:
+        return view.progress
+    return min(1.0, max(0.0, (now_ns - line.plant_start_ns) / NS_PER_S / line.duration_s))
 
 
 def _device(name: str, device: DeviceView, now_ns: int, now_s: float, speed: float) -> dict[str, Any]:
