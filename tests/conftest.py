@@ -51,6 +51,9 @@ def _threads() -> set[int]:
 
 def _settle(excess: Callable[[], object], seconds: float = 3.0) -> object:
     """What is still left over after at most `seconds` of waiting for it to go."""
+    if not excess():
+        return None
+    gc.collect()  # only now: a full collection beside a loaded compiler takes longer than most tests
     deadline = time.monotonic() + seconds
     while (left := excess()) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -62,7 +65,6 @@ def leaves_nothing_behind() -> Iterator[None]:
     """Fails a test that leaks a thread, a child process, a listening port or a pending task."""
     threads, children, ports = _threads(), _children(), _listening()
     yield
-    gc.collect()
     for what, excess in (
         ("threads", lambda: _threads() - threads),
         ("child processes", lambda: _children() - children),
@@ -74,8 +76,10 @@ def leaves_nothing_behind() -> Iterator[None]:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Async tests also answer for the asyncio tasks that they started; those of their fixtures are not theirs."""
-    body = getattr(item, "obj", None)
-    if inspect.iscoroutinefunction(body):
+    body, marker = getattr(item, "obj", None), item.get_closest_marker("asyncio")
+    # A connection shared by a module's tests keeps its tasks from one test to the next.
+    shared_loop = marker is not None and marker.kwargs.get("loop_scope", "function") != "function"
+    if inspect.iscoroutinefunction(body) and not shared_loop:
         item.obj = _without_task_leaks(body)  # type: ignore[attr-defined]
 
 
