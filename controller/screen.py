@@ -7,7 +7,6 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from configs.loader import LoadedLine
 from controller.demo import Demo, not_simulated
@@ -64,12 +63,12 @@ async def finish(folder: RunFolder, console: Console) -> None:
     """Build the report and print the summary and where everything is."""
     from controller.report.build import build_report
     from controller.report.summary import summary
+    from controller.tables import books_table, summary_table
 
     console.print("building the report")
     report = await asyncio.to_thread(build_report, folder.path)
-    table = Table("what", "value", title="Summary", show_header=False)
-    for name, value in summary(folder.path):
-        table.add_row(name, value)
-    console.print(table)
+    figures = await asyncio.to_thread(summary, folder.path)
+    console.print(summary_table(figures))
+    console.print(books_table(figures))
     console.print(f"report:  {report}")
     console.print(f"Parquet: {folder.parquet}")

@@ -1,4 +1,4 @@
-"""The report of whole, partial and empty run folders: always a page, always self-contained, honest about what is missing."""
+"""The report of whole, partial and empty run folders: always a page, always self-contained, honest about holes."""
 
 from __future__ import annotations
 
