@@ -50,6 +50,9 @@ DRAIN_S = 20.0
 DRAIN_AWAY_S = 3.0
 """The same for a sink that has been away already: time for another try or two, not for an operator to wait out."""
 
+COMPILED_S = 1.5
+"""Wall seconds beyond which a kernel was compiled rather than loaded from the cache, and is worth a line."""
+
 Say = Callable[[str], None]
 
 
@@ -60,7 +63,8 @@ def warm_up(say: Say) -> None:
 
     from kernels.warm_up import warm_up as warm_up_kernels
 
-    warm_up_kernels(lambda name, seconds: say(f"compiled kernel {name} in {seconds:.1f} s") if seconds > 0.5 else None)
+    say("preparing kernels; a first start compiles them, which takes some ten seconds")
+    warm_up_kernels(lambda name, s: say(f"compiled kernel {name} in {s:.1f} s") if s > COMPILED_S else None)
     pa.array(np.zeros(1))  # imports pandas where that is installed, half a second that no poll should wait for
     # What start-up made lives as long as the process. Left to the collector, each full pass walks the compiler's
     # hundreds of thousands of objects and stops the loop for a quarter of a second.

@@ -87,7 +87,9 @@ def _age() -> Any:
         "When each stream's newest row was stamped, in plant time. A stream that stands still while its machine runs is"
         " a lost connection: see gaps and events below."
     )
-    panel = panels.figure("Age of data", text, "dateTimeFromNow", queries, (24, 4), fields="/^Time$/", calc="max")
+    panel = panels.figure("Age of data", text, "dateTimeFromNow", queries, (24, 4), fields="/.*/", calc="max")
+    # Only stamps are left, before names are given: a panel's choice of fields goes by the names that it shows.
+    panel = panel.with_transformation(panels.only("Time"))
     for query, (stream, _) in zip(queries, _COUNTED, strict=True):
         panel = panels.name_query(panel, query.ref, stream)
     return panel

@@ -276,6 +276,11 @@ def organize(hide: Sequence[str]) -> Any:
     return model.DataTransformerConfig(id_val="organize", options={"excludeByName": dict.fromkeys(hide, True)})
 
 
+def only(column: str) -> Any:
+    """Leaves out all columns but one."""
+    return model.DataTransformerConfig(id_val="filterFieldsByName", options={"include": {"names": [column]}})
+
+
 def by_number(column: str) -> tuple[Any, Any]:
     """Transformations that sort rows by a column that holds numbers as words."""
     sort = model.DataTransformerConfig(id_val="sortBy", options={"fields": {}, "sort": [{"field": column}]})

@@ -6,37 +6,17 @@ A section that has nothing to show gets `why` instead of a figure; the template 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from controller.clock import NS_PER_S
 from controller.report import figures
 from controller.report.cells import Cell
 from controller.report.figures import Figure
 from controller.report.summary import Analysis, Coater, Rack, Summary, median
+from controller.report.words import moment, number, span
 
 Context = dict[str, Any]
 WORST_SHOWN = 10
 RECORDS_SHOWN = 60
-
-
-def number(value: float | None, digits: int, scale: float = 1.0, unit: str = "") -> str:
-    """A number for people, or a dash."""
-    return "–" if value is None else f"{value * scale:,.{digits}f}{unit}".replace("-", "−")
-
-
-def moment(time_ns: int) -> str:
-    """Plant time for people, UTC."""
-    return datetime.fromtimestamp(time_ns // NS_PER_S, UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def span(start: object, end: object) -> str:
-    """Length between two ISO times, or a dash."""
-    try:
-        length = datetime.fromisoformat(str(end)) - datetime.fromisoformat(str(start))
-    except ValueError:
-        return "–"
-    return str(timedelta(seconds=round(length.total_seconds())))
 
 
 class Sections:

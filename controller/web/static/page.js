@@ -125,8 +125,8 @@
   function drawRack(device) {
     const channel = device.streams.channel, q = QUANTITIES[ui.quantity], s = device.streams[q.stream], points = channel.point;
     const running = value(device, "rack", "channels_running"), rackState = value(device, "rack", "rack_state");
-    text("rack-title", `${device.title || "Formation rack"} ${device.device}`);
-    const calm = [device.lot, rackState === null ? "" : codeName(device, "rack_state", rackState), running === null ? "" : `${running} of ${points.length} channels running`];
+    text("rack-title", `${device.device} · ${device.title || "formation rack"}`);
+    const calm = [device.lot, rackState === null ? "" : codeName(device, "rack_state", rackState), running === null ? "" : `${running} of ${points.length} in programme`];
     $("rack").classList.toggle("old", staleNote("rack-note", device, calm.filter(Boolean).join(" · ")));
     const shown = points.map((p) => { const v = value(device, q.stream, q.column, p); return v === null || q.k === undefined ? v : v * q.k; });
     const known = shown.filter((v) => v !== null);
@@ -182,7 +182,7 @@
   // ---- coater -----------------------------------------------------------------------------------------------------
   function drawCoater(device) {
     const at = (column) => value(device, "coater", column), t = device.target, grams = (v) => (v === null ? null : v * 1000);
-    text("coater-title", `${device.title || "Coater"} ${device.device}`);
+    text("coater-title", `${device.device} · ${device.title || "coater"}`);
     const calm = [device.lot, device.recipe].filter(Boolean).join(" · ");
     $("coater").classList.toggle("old", staleNote("coater-note", device, calm));
     const mean = value(device, "web_loading", "mean_kg_m2"), cv = value(device, "web_loading", "cv");
@@ -228,7 +228,7 @@
   function draw() {
     const lost = everOpen && linkLost();
     $("offline").hidden = !lost;
-    if (lost) text("offline", state && ["complete", "interrupted", "failed"].includes(state.status) ? `The run is over (${state.status}). These are its last values.` : "No connection to celltwin. Nothing below is live.");
+    if (lost) text("offline", state && state.progress !== null && state.progress > 0.99 ? "The run is over. These are its last values." : "No connection to celltwin. Nothing below is live.");
     if (!state) return;
     drawHeader();
     const rack = pick("rack", havingStream(["channel"])), coater = pick("coater", havingStream(["coater", "coater_zone", "coater_profile"]));
