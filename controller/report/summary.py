@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from controller.report.cells import Cell, analyse
 from controller.report.coating import CoatMap, WebFigures, figures, gauge_map, true_map
 from controller.report.data import Rows, RunData, load
 from controller.report.ranking import rank
-from controller.report.words import number
 from controller.types import SinkCounters
 
 CHANNEL_COLUMNS = ("voltage_v", "current_a", "temperature_c", "state", "step", "cycle", "fault_bits", "quality")
@@ -54,26 +53,6 @@ class Summary:
         # On one line with the sink's own figures: an interrupted run may have rows that still wait in the spool.
         elsewhere = sum(c.spooled + c.rejected + c.dropped for c in self.counters if c.sink == "parquet")
         return all(c.reconciles for c in self.counters) and self.rows == self.parquet_rows + elsewhere
-
-    def __iter__(self) -> Iterator[tuple[str, str]]:
-        """Name and value as text, for a table on the screen."""
-        within = f"{self.filter_channels_within} of {self.filter_channels} channels within 2 % RMS"
-        rms = number(self.filter_rms_soc, 2, 100, " % median RMS")
-        target = number(self.loading_mean_kg_m2, 1, 1000, " g/m²")
-        yield "status", self.status
-        yield "rows kept", f"{self.rows:,} ({self.parquet_rows:,} in Parquet)"
-        for c in self.counters:
-            fates = f"{c.delivered:,} delivered, {c.spooled:,} waiting, {c.rejected:,} rejected, {c.dropped:,} dropped"
-            yield f"sink {c.sink}", fates if c.reconciles else f"DOES NOT RECONCILE: {c.accepted:,} accepted, {fates}"
-        yield "gaps recorded", f"{self.gaps}"
-        yield "cells finished", f"{self.cells_completed} of {self.channels}"
-        yield "capacity, median", number(self.median_capacity_ah, 3, 1, " Ah")
-        yield "first-cycle efficiency, median", number(self.median_first_cycle_efficiency, 1, 100, " %")
-        yield "R0, median", number(self.median_r0_ohm, 1, 1000, " mΩ")
-        yield "state of charge, filter against truth", f"{rms}, {within}"
-        yield "truth inside the 95 % band", number(self.filter_coverage_95, 1, 100, " %")
-        yield "web coated", number(self.coated_m, 0, 1, " m")
-        yield "mass loading", f"{target}, CV {number(self.loading_cv, 2, 100, ' %')}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,7 +9,7 @@ const Charts = (() => {
     return Object.assign({
       font: { family: '"Segoe UI", "DejaVu Sans", "Liberation Sans", Arial, sans-serif', size: 12, color: INK },
       margin: { l: 54, r: 12, t: 6, b: 30 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-      showlegend: false, hovermode: "x unified", uirevision: "keep",
+      showlegend: false, hovermode: "x unified",
       hoverlabel: { font: { size: 12 } }, transition: { duration: 0 },
     }, extra);
   }
@@ -20,7 +20,27 @@ const Charts = (() => {
   const times = (extra) => axis("", Object.assign({ type: "date", hoverformat: "%d %b %H:%M:%S", tickformat: "%H:%M\n%d %b", nticks: 7 }, extra));
   const line = (x, y, name, color, extra) => Object.assign({ type: "scatter", mode: "lines", x, y, name, line: { color, width: 1.8 } }, extra);
   const scale = (values, k) => values.map((v) => (v === null ? null : v * k));
-  const draw = (id, data, l) => Plotly.react(id, data, l, CONFIG);
+
+  // With a constant uirevision plotly soon takes the range of an earlier draw for a person's zoom and stands still. So a
+  // chart keeps its revision only while somebody has really zoomed it, and goes on following after a double click.
+  function draw(id, data, l) {
+    const chart = document.getElementById(id);
+    if (chart.zoomed === undefined) {
+      chart.zoomed = false;
+      chart.revision = 0;
+    }
+    if (!chart.zoomed) chart.revision += 1;
+    const drawn = Plotly.react(chart, data, Object.assign(l, { uirevision: chart.revision }), CONFIG);
+    if (!chart.listening) {
+      chart.listening = true;
+      chart.on("plotly_relayout", (change) => {
+        const keys = Object.keys(change);
+        if (keys.some((key) => /axis\d*\.range/.test(key))) chart.zoomed = true;
+        if (keys.some((key) => /axis\d*\.autorange/.test(key))) chart.zoomed = false;
+      });
+    }
+    return drawn;
+  }
 
   // The 95 % band is the filter's own standard deviation times 1.96, cut to what a state of charge can be.
   function band(x, mid, sd, k, axisName) {
