@@ -5,12 +5,14 @@ const Charts = (() => {
   const ZONES = ["#0072b2", "#d55e00", "#009e73", "#aa4f88", "#7a6a00", "#56b4e9", "#14212b", "#8c6bb1"];
   const CONFIG = { displayModeBar: false, responsive: true, doubleClick: "reset" };
 
+  // No `transition` here, not even one of no duration: plotly then animates axis ranges, and an animated range counts as
+  // zoomed by a person, so that the chart stands still from then on.
   function layout(extra) {
     return Object.assign({
       font: { family: '"Segoe UI", "DejaVu Sans", "Liberation Sans", Arial, sans-serif', size: 12, color: INK },
       margin: { l: 54, r: 12, t: 6, b: 30 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-      showlegend: false, hovermode: "x unified",
-      hoverlabel: { font: { size: 12 } }, transition: { duration: 0 },
+      showlegend: false, hovermode: "x unified", uirevision: "keep", // a person's zoom survives the next draw
+      hoverlabel: { font: { size: 12 } },
     }, extra);
   }
   function axis(title, extra) {
@@ -21,26 +23,7 @@ const Charts = (() => {
   const line = (x, y, name, color, extra) => Object.assign({ type: "scatter", mode: "lines", x, y, name, line: { color, width: 1.8 } }, extra);
   const scale = (values, k) => values.map((v) => (v === null ? null : v * k));
 
-  // With a constant uirevision plotly soon takes the range of an earlier draw for a person's zoom and stands still. So a
-  // chart keeps its revision only while somebody has really zoomed it, and goes on following after a double click.
-  function draw(id, data, l) {
-    const chart = document.getElementById(id);
-    if (chart.zoomed === undefined) {
-      chart.zoomed = false;
-      chart.revision = 0;
-    }
-    if (!chart.zoomed) chart.revision += 1;
-    const drawn = Plotly.react(chart, data, Object.assign(l, { uirevision: chart.revision }), CONFIG);
-    if (!chart.listening) {
-      chart.listening = true;
-      chart.on("plotly_relayout", (change) => {
-        const keys = Object.keys(change);
-        if (keys.some((key) => /axis\d*\.range/.test(key))) chart.zoomed = true;
-        if (keys.some((key) => /axis\d*\.autorange/.test(key))) chart.zoomed = false;
-      });
-    }
-    return drawn;
-  }
+  const draw = (id, data, l) => Plotly.react(id, data, l, CONFIG);
 
   // The 95 % band is the filter's own standard deviation times 1.96, cut to what a state of charge can be.
   function band(x, mid, sd, k, axisName) {

@@ -126,6 +126,7 @@ def demo_line() -> LineInfo:
     coater = DeviceInfo(
         "coater1",
         title="Slot-die coater",
+        stale_after_s=120.0,
         lot="WEB-0001",
         recipe="NMC cathode",
         target_mass_loading_kg_m2=0.169,
@@ -135,7 +136,7 @@ def demo_line() -> LineInfo:
         codes={"coater_state": {2: "stopped", 6: "execute"}},
     )
     codes = {"state": STATE_CODES, "fault_bits": FAULT_CODES, "rack_state": {0: "idle", 1: "running"}}
-    rack = DeviceInfo("rack1", title="Formation rack", lot="CELL-0001", recipe="A-sample formation", codes=codes)
+    rack = DeviceInfo("rack1", "Formation rack", "CELL-0001", "A-sample formation", stale_after_s=120.0, codes=codes)
     return LineInfo("a_sample", "A-sample pilot line", (coater, rack), START_NS, 86_400.0)
 
 

@@ -27,9 +27,9 @@ def test_page_draws_follows_and_greys(served: line.ServerThread, tmp_path: Path)
         page.wait_for("document.getElementById('detail-title').textContent === 'Channel 17'")
         served.call(lambda: served.view.accept([line.frame("rack1", "channel", 3e4, {"voltage_v": [1.234]}, first=17)]))
         page.wait_for("document.querySelectorAll('.cell')[16].textContent === '171.234'")
-        page.wait_for(
-            "document.getElementById('detail-chart').layout.xaxis.range[1] > '2025-10-09 17:13'"
-        )  # charts follow
+        for hours, end in ((9, "17:53:20"), (10, "18:53:20"), (11, "19:53:20")):  # charts follow, not only once
+            served.call(lambda t_s=3600.0 * hours: served.view.accept(line.rack_frames(t_s)))
+            page.wait_for(f"document.getElementById('detail-chart').layout.xaxis.range[1] >= '2025-10-09 {end}'")
         assert page.evaluate("document.querySelectorAll('.old').length") == 0
 
         served.call(lambda: served.view.set_connection("rack1", line.ConnectionState.BACKING_OFF, "silent for 3 s"))
