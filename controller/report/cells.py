@@ -69,6 +69,14 @@ class Cell:
     quality: FilterQuality | None = None
     score: float = 0.0
     reasons: list[str] = field(default_factory=list)
+    furthest: str = ""  # the largest deviation, also when it is nothing unusual
+
+    @property
+    def why(self) -> str:
+        """The reasons of the rank, in one line."""
+        return "; ".join(self.reasons) or (
+            f"within the spread; {self.furthest}" if self.furthest else "nothing notable"
+        )
 
 
 def analyse(device: str, raw: Rows, states: Rows, truth: Rows, steps: Sequence[Mapping[str, Any]]) -> list[Cell]:

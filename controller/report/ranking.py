@@ -23,7 +23,7 @@ _MEASURES: tuple[tuple[str, str, float, Callable[[Cell], float | None]], ...] = 
 def rank(cells: Sequence[Cell], fault_names: Mapping[int, str]) -> list[Cell]:
     """Fills score and reasons of every cell and returns them, worst first."""
     for cell in cells:
-        cell.score, cell.reasons = 0.0, []
+        cell.score, cell.reasons, cell.furthest = 0.0, [], ""
         if cell.fault_bits:
             names = [name for bit, name in fault_names.items() if cell.fault_bits & bit]
             _add(cell, FAULT_SCORE, "fault: " + (", ".join(names) or f"bits {cell.fault_bits}"))
@@ -54,6 +54,8 @@ def _deviations(
         z = sign * (value - middle) / spread
         if z > 0.0:
             text = f"{word} {name}: {z:.1f} robust SD from the median"
+            if z > cell.score:
+                cell.furthest = text
             _add(cell, z, text if z > NOTABLE else "")
 
 

@@ -122,7 +122,7 @@ class Sections:
             "channels": [
                 {
                     "label": f"{label}: channel {cell.channel}",
-                    "reason": "; ".join(cell.reasons) or "nothing notable",
+                    "reason": cell.why,
                     "figure": self._figure(f"{name}-channel{cell.channel}", "", _drawer(rack, cell)),
                 }
                 for label, cell in chosen.values()
@@ -183,14 +183,20 @@ class Sections:
 
             figure = self._figure(f"{name}-{title.split()[0].lower()}", "" if values else "no channel has one", draw)
             head = f"{title}, {len(values)} of {len(rack.cells)} channels"
-            found.append({"title": head, "median": number(median(values), 3, 1, f" {unit}"), "figure": figure})
+            found.append(
+                {
+                    "title": head,
+                    "median": number(median(values), 3 if unit == "Ah" else 1, 1, f" {unit}"),
+                    "figure": figure,
+                }
+            )
         return found
 
     def _cell(self, cell: Cell) -> Context:
         return {
             "channel": cell.channel,
             "score": number(cell.score, 1),
-            "reason": "; ".join(cell.reasons) or "nothing notable",
+            "reason": cell.why,
             "capacity": number(cell.capacity_ah, 3),
             "efficiency": number(cell.first_cycle_efficiency, 1, 100),
             "r0": number(cell.r0_ohm, 1, 1000),
