@@ -11,7 +11,6 @@ import asyncio
 import errno
 import gc
 import logging
-import shutil
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
@@ -52,6 +51,9 @@ DRAIN_AWAY_S = 3.0
 
 COMPILED_S = 1.5
 """Wall seconds beyond which a kernel was compiled rather than loaded from the cache, and is worth a line."""
+
+CANCEL_AGAIN_S = 5.0
+"""A library may swallow one cancellation; the end of a run must not hang on that."""
 
 Say = Callable[[str], None]
 
@@ -112,7 +114,7 @@ class _Controller:
         sinks = build_sinks(loaded, folder)
         self._spool = _open_spool(loaded, folder, [sink.name for sink in sinks])
         stack.push_async_callback(self._spool.close)
-        _copy_line_file(loaded, folder)
+        folder.keep_line_file(loaded.path)
         self._drainers = [Drainer(self._spool, sink) for sink in sinks]
         self._view.set_spool(True)
         self._drivers = {d.id: make_driver(loaded, d.id, self._clock) for d in loaded.file.device}
@@ -232,8 +234,10 @@ class _Controller:
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[object]] | Sequence[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
+    while waiting := [task for task in tasks if not task.done()]:
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting, timeout=CANCEL_AGAIN_S)
     for result in await asyncio.gather(*tasks, return_exceptions=True):
         if isinstance(result, Exception) and not isinstance(result, CelltwinError):
             log.error("while ending: %r", result)
@@ -251,16 +255,6 @@ def _open_spool(loaded: LoadedLine, folder: RunFolder, sinks: Sequence[str]) -> 
         )
         raise error if full else BadInputError(error.what, error.hint) from cause
     return spool
-
-
-def _copy_line_file(loaded: LoadedLine, folder: RunFolder) -> None:
-    """So that the folder says what ran. Raises StorageError."""
-    if loaded.path.resolve() == folder.line.resolve():
-        return
-    try:
-        shutil.copyfile(loaded.path, folder.line)
-    except OSError as error:
-        raise StorageError(f"{folder.line}: cannot be written: {error.strerror}", "is the disk full?") from error
 
 
 def build_sinks(loaded: LoadedLine, folder: RunFolder) -> list[Sink]:

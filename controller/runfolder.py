@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -57,6 +58,15 @@ class RunFolder:
     def write_run(self, content: Mapping[str, Any]) -> None:
         """Replace run.json. Raises StorageError."""
         _write_json(self._run, content)
+
+    def keep_line_file(self, path: Path) -> None:
+        """Copy the line file, so that the folder says what ran. Raises StorageError."""
+        if path.resolve() == self.line.resolve():
+            return
+        try:
+            shutil.copyfile(path, self.line)
+        except OSError as error:
+            raise StorageError(f"{self.line}: cannot be written: {error.strerror}", "is the disk full?") from error
 
     def has_run(self) -> bool:
         """True once a controller has begun to record here."""

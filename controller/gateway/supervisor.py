@@ -68,6 +68,7 @@ class DeviceTask:
             while True:
                 self._on_state(device, ConnectionState.CONNECTING, "")
                 detail = await self._one_connection()
+                _heed_cancellation()
                 self._attempt += 1
                 delay_s = self._back_off.delay_s(self._attempt, self._rng.random())
                 self._on_state(device, ConnectionState.BACKING_OFF, detail)
@@ -81,6 +82,7 @@ class DeviceTask:
         device = self._driver.device
         try:
             await self._driver.start()
+            _heed_cancellation()
             self._on_state(device, ConnectionState.CONNECTED, "")
             while True:
                 frames = await self._read()
@@ -119,3 +121,10 @@ class DeviceTask:
             log.warning("%s: back after %d attempt(s)", self._driver.device, self._attempt)
             self._lost_said = False
         self._attempt = 0
+
+
+def _heed_cancellation() -> None:
+    """A library may take a cancellation that comes while it connects for its own time-out; we must end all the same."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

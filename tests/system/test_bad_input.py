@@ -166,6 +166,16 @@ def test_damaged_files_in_the_run_folder(tmp_path: Path, line: Path) -> None:
     assert (run / "spool.sqlite3").read_bytes().startswith(b"no database"), "kept for salvage"
 
 
+def test_parquet_files_that_are_not_from_this_spool(tmp_path: Path, line: Path) -> None:
+    """Found by the sink's task, just while the devices connect: the run ends all the same."""
+    stream = tmp_path / "run" / "parquet" / "channel"
+    stream.mkdir(parents=True)
+    (stream / "part-000000000001-000000000002.parquet").write_bytes(b"something else")
+    code, said = celltwin(tmp_path, "run", str(without_simulation(line)), "--out", str(tmp_path / "run"))
+    assert code == 1, said
+    assert str(stream.parent) in only_message(said)
+
+
 def test_report_of_a_folder_that_is_no_run(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "none"):
         code, said = celltwin(tmp_path, "report", str(folder))
