@@ -22,7 +22,7 @@ demo: $(READY) ## run a simulated line: 24 h of plant time in about 90 s, live p
 	@$(BIN)/celltwin demo
 
 test: $(READY) ## run the tests (within five minutes on two cores)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(READY) ## lint, format, types, import contracts
 	@$(BIN)/ruff check .

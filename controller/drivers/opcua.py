@@ -133,8 +133,8 @@ class OpcUaDriver:
                         assembler.heard_nothing()
         frames = [frame for assembler in self._assemblers for frame in assembler.take()]
         notes, box.notes = box.notes, []
-        for severity, text in notes:
-            self._messages.add(severity, text)
+        for severity, source, text in notes:
+            self._messages.add(severity, text, source)
         return frames + self._messages.take(self._clock.now_ns())
 
     def _take_change(self, handle: int, code: int) -> None:

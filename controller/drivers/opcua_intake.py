@@ -47,13 +47,13 @@ class Mailbox:
 
     responses: deque[Response] = field(default_factory=deque)
     changed: list[tuple[int, int]] = field(default_factory=list)  # (client handle, status); 0: item just made
-    notes: list[tuple[str, str]] = field(default_factory=list)  # (severity, text) for people
+    notes: list[tuple[str, str, str]] = field(default_factory=list)  # (severity, source, text) for people
     lost: PeerError | None = None
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def note(self, severity: str, text: str) -> None:
-        """Something that people should know."""
-        self.notes.append((severity, text))
+    def note(self, severity: str, text: str, source: str = "opcua") -> None:
+        """Something that people should know; `source` CONNECTION also tells the pipeline to look for a gap."""
+        self.notes.append((severity, source, text))
         self.news.set()
 
     def lose(self, problem: PeerError) -> None:

@@ -14,13 +14,13 @@ class Messages:
 
     def __init__(self, device: str, endpoint: str) -> None:
         self._device, self._endpoint = device, endpoint
-        self._lines: list[tuple[str, str]] = []
+        self._lines: list[tuple[str, str, str]] = []
         self._missing: set[str] = set()
         self._last_ns = 0
 
-    def add(self, severity: str, text: str) -> None:
+    def add(self, severity: str, text: str, source: str = "opcua") -> None:
         """One event; device and endpoint are put in front."""
-        self._lines.append((severity, f"{self._device} at {self._endpoint}: {text}"))
+        self._lines.append((severity, source, f"{self._device} at {self._endpoint}: {text}"))
 
     def item(self, tag: Tag, code: int) -> None:
         """A monitored item was refused (code), or made (0): said only after it had been refused."""
@@ -63,9 +63,9 @@ class Messages:
                 code=np.zeros(n, dtype=np.uint32),
                 time_source=TimeSource.CONTROLLER,
                 text={
-                    "severity": [severity for severity, _ in lines],
-                    "source": ["opcua"] * n,
-                    "message": [text for _, text in lines],
+                    "severity": [severity for severity, _, _ in lines],
+                    "source": [source for _, source, _ in lines],
+                    "message": [text for _, _, text in lines],
                 },
             )
         ]

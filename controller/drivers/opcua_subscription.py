@@ -29,6 +29,7 @@ from controller.drivers.opcua_intake import Intake, Mailbox, Traffic
 from controller.drivers.opcua_requests import Requests
 from controller.drivers.opcua_status import status_name
 from controller.errors import DeviceLostError, DeviceRefusedError, PeerError
+from controller.records import CONNECTION
 
 KEEP_ALIVE_S = 1.0  # wall seconds; closes the newest row when all stands still, and proves the server alive
 _SILENT_KEEP_ALIVES = 3
@@ -184,7 +185,8 @@ class Subscription:
                 self._away_since = now
                 self._traffic.interruptions += 1
                 outage_s = self._options.queue_outage_s
-                self.box.note("warning", f"connection interrupted; the server queues {outage_s:g} s for us")
+                text = f"connection interrupted; the server queues {outage_s:g} s for us"
+                self.box.note("warning", text, CONNECTION)
             self._give_up_after_outage(now)
             return False
         if self._away_since is not None:

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from controller.clock import Clock
 from controller.pipeline.gaps import GapDetector
-from controller.records import event
+from controller.records import CONNECTION, event
 from controller.types import Frame
 
 log = logging.getLogger(__name__)
@@ -70,6 +70,8 @@ class Pipeline:
         batch: list[Frame] = []
         state: dict[str, bytes] = {}
         for frame in frames:
+            if frame.stream == "event" and CONNECTION in frame.text["source"]:
+                self._gaps.broken(frame.device, "connection interrupted")
             gap = self._gaps.observe(frame)
             if gap is not None:
                 log.warning("%s: gap of %.0f s in %s", frame.device, gap.columns["duration_s"][0], frame.stream)

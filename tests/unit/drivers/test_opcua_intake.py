@@ -80,8 +80,8 @@ async def test_what_cannot_be_fetched_is_counted_and_said_and_doubles_are_droppe
     await intake.on_publish(response(5000, 1))
     assert handles(intake) == [([30], False), ([1], False)]
     assert traffic.lost_messages == 2 + 4996
-    assert [severity for severity, _ in box.notes] == ["error"] * 3
-    assert "notification message 1 is lost: BadMessageNotAvailable" in box.notes[0][1]
+    assert [severity for severity, _, _ in box.notes] == ["error"] * 3
+    assert "notification message 1 is lost: BadMessageNotAvailable" in box.notes[0][2]
 
 
 @pytest.mark.asyncio

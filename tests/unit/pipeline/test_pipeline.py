@@ -1,0 +1,114 @@
+"""One batch is one durable append: raw Frames, gaps, results and state together; a failing twin costs no raw data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import pytest
+
+from controller.clock import LineClock
+from controller.pipeline.gaps import GapDetector, StreamRule
+from controller.pipeline.pipeline import GAPS_STATE, Pipeline
+from controller.records import CONNECTION, event, record
+from controller.types import Frame, FrameKind
+
+S = 1_000_000_000
+KEY = ("coater1", "coater")
+
+
+def frame(second: int, value: float = 1.0) -> Frame:
+    return Frame(
+        "coater1",
+        "coater",
+        FrameKind.RAW,
+        np.array([second * S], dtype=np.int64),
+        np.zeros(1, dtype=np.int32),
+        "",
+        {"x": np.array([value])},
+        np.zeros(1, dtype=np.uint8),
+        np.zeros(1, dtype=np.uint32),
+    )
+
+
+class Doubler:
+    """A twin that doubles, and cannot stand 13."""
+
+    def process(self, given: Frame) -> Frame | None:
+        if given.columns["x"][0] == 13.0:
+            raise ZeroDivisionError("thirteen")
+        return record("coater1", "doubled", int(given.time_ns[0]), {"x": 2 * float(given.columns["x"][0])}, {})
+
+    def checkpoint(self) -> bytes:
+        return b"doubler"
+
+    def restore(self, saved: bytes) -> None:
+        assert saved == b"doubler"
+
+
+class Store:
+    def __init__(self) -> None:
+        self.appends: list[list[Frame]] = []
+        self.state: dict[str, bytes] = {}
+        self.seen: list[str] = []
+
+    async def append(self, frames: Sequence[Frame], state: Mapping[str, bytes]) -> None:
+        self.appends.append(list(frames))
+        self.state.update(state)
+
+    def watch(self, frames: Sequence[Frame]) -> None:
+        self.seen += [f.stream for f in frames]
+
+    def streams(self) -> list[list[str]]:
+        return [[f.stream for f in batch] for batch in self.appends]
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+@pytest.fixture
+def pipeline(store: Store) -> Iterator[Pipeline]:
+    gaps = GapDetector({KEY: StreamRule(10.0, polled=False)})
+    made = Pipeline(LineClock(), store.append, gaps, {KEY: Doubler()}, [store.watch])
+    yield made
+    made.close()
+
+
+@pytest.mark.asyncio
+async def test_raw_result_and_state_are_one_append(pipeline: Pipeline, store: Store) -> None:
+    await pipeline.accept([frame(0), frame(10, 4.0)])
+    assert store.streams() == [["coater", "doubled", "coater", "doubled"]]
+    assert store.appends[0][3].columns["x"].tolist() == [8.0]
+    assert store.state.keys() == {GAPS_STATE, "twin/coater1/coater"}
+    assert store.seen == store.streams()[0]
+
+
+@pytest.mark.asyncio
+async def test_a_twin_that_fails_costs_no_raw_data_and_is_said_once(pipeline: Pipeline, store: Store) -> None:
+    await pipeline.accept([frame(0, 13.0), frame(10, 13.0), frame(20, 1.0)])
+    assert store.streams() == [["coater", "event", "coater", "coater", "doubled"]]
+    said = store.appends[0][1].text["message"][0]
+    assert said == "twin of coater failed: ZeroDivisionError: thirteen"
+
+
+@pytest.mark.asyncio
+async def test_an_interruption_that_the_driver_reports_makes_the_next_silence_a_gap(
+    pipeline: Pipeline, store: Store
+) -> None:
+    lost = record("coater1", "event", 5 * S, {}, {"severity": "warning", "source": CONNECTION, "message": "cut"})
+    await pipeline.accept([frame(0)])
+    await pipeline.accept([frame(900)])
+    await pipeline.accept([lost, frame(1800)])
+    await pipeline.accept([frame(2700)])
+    assert [streams.count("gap") for streams in store.streams()] == [0, 0, 1, 0]
+    gap = next(f for f in store.appends[2] if f.stream == "gap")
+    assert gap.columns["duration_s"].tolist() == [900.0]
+
+
+@pytest.mark.asyncio
+async def test_an_ordinary_event_is_no_interruption(pipeline: Pipeline, store: Store) -> None:
+    await pipeline.accept([frame(0)])
+    await pipeline.accept([event("coater1", 5 * S, "info", "node is there"), frame(900)])
+    assert [streams.count("gap") for streams in store.streams()] == [0, 0]
