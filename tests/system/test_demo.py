@@ -47,7 +47,7 @@ def test_a_short_demo_ends_by_itself_with_balanced_books(tmp_path: Path, free_po
         demo = started.start("demo", str(line), "--seconds", "20", "--out", str(run))
         port = web_port(line)
         until("both devices deliver", lambda: len(fetch(port)["devices"]) == 2 and fetch(port, "/readyz")["ready"])
-        until("a Parquet file of each kind", lambda: (run / "parquet/cell_state").exists())
+        until("a Parquet file of each kind", (run / "parquet/cell_state").exists)
         until("one is complete", lambda: any((run / "parquet/channel").glob("*.parquet")))
         glob = str(run / "parquet" / "channel" / "*.parquet")
         assert len(pd.read_parquet(run / "parquet" / "channel")) > 0, "pandas, while the line runs"
@@ -77,7 +77,7 @@ def test_ctrl_c_leaves_a_valid_run_folder(tmp_path: Path, free_port: Callable[[]
         if moment == "while running":
             demo.wait_for("first data after")
         else:
-            until("the controller is started", lambda: (run / "log").exists())
+            until("the controller is started", (run / "log").exists)
         assert demo.stop(signal.SIGINT) == 0, demo.text()
         assert "Traceback" not in demo.text()
     if moment == "while running":
