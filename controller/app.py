@@ -15,6 +15,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 
 from configs.loader import LoadedLine
 from configs.schema import Equipment, Protocol
@@ -117,7 +118,10 @@ class _Controller:
         folder.keep_line_file(loaded.path)
         self._drainers = [Drainer(self._spool, sink) for sink in sinks]
         self._view.set_spool(True)
-        self._drivers = {d.id: make_driver(loaded, d.id, self._clock) for d in loaded.file.device}
+        self._drivers = {
+            d.id: make_driver(loaded, d.id, self._clock, partial(self._view.observe_poll, d.id))
+            for d in loaded.file.device
+        }
         self._gaps = _gap_detector(loaded, self._clock.speed)
         stages = self._build_stages()
         self._pipeline = Pipeline(
@@ -269,7 +273,7 @@ def build_sinks(loaded: LoadedLine, folder: RunFolder) -> list[Sink]:
     return sinks
 
 
-def make_driver(loaded: LoadedLine, device_id: str, clock: Clock) -> Driver:
+def make_driver(loaded: LoadedLine, device_id: str, clock: Clock, on_poll: Callable[[float], None]) -> Driver:
     """The driver that speaks the device's protocol; only its library is imported."""
     device = next(d for d in loaded.file.device if d.id == device_id)
     equipment: Equipment = loaded.equipment[device_id]
@@ -277,7 +281,7 @@ def make_driver(loaded: LoadedLine, device_id: str, clock: Clock) -> Driver:
         case Protocol.MODBUS:
             from controller.drivers.modbus import ModbusDriver
 
-            return ModbusDriver(device, equipment, clock)
+            return ModbusDriver(device, equipment, clock, on_poll)
         case Protocol.OPCUA:
             from controller.drivers.opcua import OpcUaDriver
 

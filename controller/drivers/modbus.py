@@ -7,7 +7,8 @@ another task's write goes between two blocks.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pymodbus.pdu import ModbusPDU
@@ -66,7 +67,10 @@ class _PollTask:
 class ModbusDriver:
     """One Modbus TCP device; see controller.drivers.base.Driver. `write` and `read_back` may raise CommandError too."""
 
-    def __init__(self, device: Device, equipment: Equipment, clock: Clock) -> None:
+    def __init__(
+        self, device: Device, equipment: Equipment, clock: Clock, on_poll: Callable[[float], None] = lambda _: None
+    ) -> None:
+        """`on_poll` gets the wall seconds of every poll that was answered in full."""
         host, port, self._unit = parse_endpoint(device)
         if equipment.protocol is not Protocol.MODBUS:
             raise BadInputError(
@@ -84,6 +88,7 @@ class ModbusDriver:
         self._link = Link(f"{device.id} ({device.endpoint})", host, port, self._options.timeout_s)
         self._read_back_plans: dict[tuple[str, ...], tuple[ReadPlan, list[Decoder]]] = {}
         self._deferred: PeerError | None = None
+        self._on_poll = on_poll
         self._polled = self._skipped = self._repeated = 0
 
     @property
@@ -115,8 +120,10 @@ class ModbusDriver:
         while True:
             frames: list[Frame] = []
             for poll in await self._due():
+                began = time.perf_counter()
                 try:
                     frames.extend(await self._poll(poll))
+                    self._on_poll(time.perf_counter() - began)
                 except DeviceRefusedError as error:  # the other groups are asked all the same
                     self._deferred = self._deferred or error
                 except PeerError as error:

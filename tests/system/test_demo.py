@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sqlite3
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,6 +55,10 @@ def test_a_short_demo_ends_by_itself_with_balanced_books(tmp_path: Path, free_po
         assert len(pd.read_parquet(run / "parquet" / "channel")) > 0, "pandas, while the line runs"
         assert pl.read_parquet(glob).height > 0, "Polars, while the line runs"
         assert duckdb.sql(f"select count(*) from '{glob}'").fetchall()[0][0] > 0, "DuckDB, while the line runs"
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            metrics = answer.read().decode()
+        assert re.search(r'celltwin_poll_duration_seconds_count{device="rack1"} [1-9]', metrics)
+        assert 'celltwin_device_connection{device="coater1",state="connected"} 1.0' in metrics
         assert demo.process.wait(120) == 0, demo.text()
         said = demo.text()
     assert "live page: http://127.0.0.1:" in said
