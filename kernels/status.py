@@ -30,6 +30,18 @@ NOT_IDENTIFIABLE = 10
 """The data cannot support a value; the uncertainty says so."""
 DEGRADED = 11
 """Good, but an auxiliary input (a temperature) was unusable and its last good value stood in."""
+NOT_FOUND = 12
+"""The record holds nothing of the kind that was looked for."""
+TOO_SHORT = 13
+"""What was measured ended before the value could be read."""
+NOT_SAMPLED = 14
+"""No samples near enough to the instant that the value belongs to."""
+NO_REST = 15
+"""No true rest was recorded before it, so there is nothing to measure from."""
+NOT_HELD = 16
+"""What should have stood still meanwhile (a current, a temperature) moved."""
+SPREAD_UNKNOWN = 17
+"""The value is good, but too few samples to know its uncertainty, which is NaN."""
 
 NAMES = (
     "ok",
@@ -44,6 +56,12 @@ NAMES = (
     "out_of_space",
     "not_identifiable",
     "degraded",
+    "not_found",
+    "too_short",
+    "not_sampled",
+    "no_rest",
+    "not_held",
+    "spread_unknown",
 )
 
 
