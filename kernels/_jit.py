@@ -85,6 +85,14 @@ def inlined(function: _F) -> _F:
     return _compile(function, **{**OPTIONS, "fastmath": {"contract"}, "forceinline": True})
 
 
+def summing(function: _F) -> _F:
+    """A helper whose sums may be taken in any order (vector instructions); NaN and inf keep their meaning.
+
+    For plain sums of products only: a compensated sum is destroyed by it.
+    """
+    return _compile(function, **{**OPTIONS, "fastmath": {"contract", "reassoc"}})
+
+
 def jit_enabled() -> bool:
     """False when kernels run as plain Python (NUMBA_DISABLE_JIT=1)."""
     return not numba.config.DISABLE_JIT

@@ -42,6 +42,8 @@ NOT_HELD = 16
 """What should have stood still meanwhile (a current, a temperature) moved."""
 SPREAD_UNKNOWN = 17
 """The value is good, but too few samples to know its uncertainty, which is NaN."""
+REDUCED = 18
+"""A simpler model than the one asked for: the data cannot split what the asked one splits."""
 
 NAMES = (
     "ok",
@@ -62,6 +64,7 @@ NAMES = (
     "no_rest",
     "not_held",
     "spread_unknown",
+    "reduced",
 )
 
 
