@@ -29,7 +29,7 @@ from controller.historian import Drainer, Sink, Spool
 from controller.historian.parquet import ParquetSink
 from controller.housekeeping import Housekeeping, RunRecord
 from controller.pipeline.gaps import GapDetector, StreamRule
-from controller.pipeline.pipeline import GAPS_STATE, Pipeline, Stage, state_key
+from controller.pipeline.pipeline import GAPS_STATE, Pipeline, Stage, StageKey
 from controller.pipeline.stages import build_stages
 from controller.records import event
 from controller.runfolder import RunFolder
@@ -182,16 +182,16 @@ class _Controller:
             return True
         return self._clock.now_ns() - base.plant_start_ns >= 0.999 * duration_s * 1e9
 
-    def _build_stages(self) -> dict[tuple[str, str], Stage]:
+    def _build_stages(self) -> dict[StageKey, Stage]:
         """Twins, continued from their checkpoints where this folder has some."""
         stages = build_stages(self._loaded)
         for key, stage in stages.items():
-            saved = self._spool.load_state(state_key(*key))
+            saved = self._spool.load_state(key.state)
             if saved is not None:
                 try:
                     stage.restore(saved)
                 except ValueError as error:
-                    log.warning("%s/%s: checkpoint not usable, starting anew: %s", *key, error)
+                    log.warning("%s: checkpoint not usable, starting anew: %s", key.state, error)
         saved = self._spool.load_state(GAPS_STATE)
         if saved is not None:
             self._gaps.restore(saved, "controller was not running")

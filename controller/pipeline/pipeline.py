@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from controller.clock import Clock
 from controller.pipeline.gaps import GapDetector
@@ -29,11 +29,24 @@ CHECKPOINT_S = 2.0
 GAPS_STATE = "pipeline/gaps"
 
 
+class StageKey(NamedTuple):
+    """A twin's place: which stream of which device feeds it, and what it is called."""
+
+    device: str
+    stream: str
+    name: str
+
+    @property
+    def state(self) -> str:
+        """Name under which its checkpoint lies in the spool's state table."""
+        return f"twin/{self.device}/{self.stream}/{self.name}"
+
+
 class Stage(Protocol):
     """A twin fed from one device's stream."""
 
-    def process(self, frame: Frame) -> Frame | None:
-        """Results for this Frame, or None when there are none. Runs on the worker thread."""
+    def process(self, frame: Frame) -> Sequence[Frame]:
+        """Results that follow from this Frame, often none. Runs on the worker thread."""
         ...
 
     def checkpoint(self) -> bytes:
@@ -53,7 +66,7 @@ class Pipeline:
         clock: Clock,
         append: Append,
         gaps: GapDetector,
-        stages: Mapping[tuple[str, str], Stage],
+        stages: Mapping[StageKey, Stage],
         watchers: Sequence[Watcher],
     ) -> None:
         self._clock = clock
@@ -62,8 +75,11 @@ class Pipeline:
         self._stages = stages
         self._watchers = watchers
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="twin")
-        self._failed: set[tuple[str, str]] = set()
-        self._saved_at: dict[tuple[str, str], float] = {}
+        self._fed_by: dict[tuple[str, str], list[StageKey]] = {}
+        for key in stages:
+            self._fed_by.setdefault((key.device, key.stream), []).append(key)
+        self._failed: set[StageKey] = set()
+        self._saved_at: dict[StageKey, float] = {}
 
     async def accept(self, frames: Sequence[Frame]) -> None:
         """Make Frames and what follows from them durable, then show them."""
@@ -77,9 +93,8 @@ class Pipeline:
                 log.warning("%s: gap of %.0f s in %s", frame.device, gap.columns["duration_s"][0], frame.stream)
                 batch.append(gap)
             batch.append(frame)
-            result = await self._run_stage(frame, state)
-            if result is not None:
-                batch.append(result)
+            for key in self._fed_by.get((frame.device, frame.stream), ()):
+                batch += await self._run_stage(key, frame, state)
         state[GAPS_STATE] = self._gaps.checkpoint()
         await self._append(batch, state)
         for watch in self._watchers:
@@ -93,17 +108,14 @@ class Pipeline:
 
     def checkpoint(self) -> dict[str, bytes]:
         """Every stage's state, by the name under which it is stored. Only between Frames."""
-        return {state_key(*key): stage.checkpoint() for key, stage in self._stages.items()}
+        return {key.state: stage.checkpoint() for key, stage in self._stages.items()}
 
     def close(self) -> None:
         """End the worker thread. Nothing may be accepted afterwards."""
         self._worker.shutdown(wait=True)
 
-    async def _run_stage(self, frame: Frame, state: dict[str, bytes]) -> Frame | None:
-        key = (frame.device, frame.stream)
-        stage = self._stages.get(key)
-        if stage is None:
-            return None
+    async def _run_stage(self, key: StageKey, frame: Frame, state: dict[str, bytes]) -> Sequence[Frame]:
+        stage = self._stages[key]
         loop = asyncio.get_running_loop()
         try:
             result = await loop.run_in_executor(self._worker, stage.process, frame)
@@ -111,17 +123,12 @@ class Pipeline:
             # A fault of ours in one twin: said once, recorded as data; the line goes on without that twin's results.
             if key not in self._failed:
                 self._failed.add(key)
-                log.exception("twin of %s/%s failed", *key)
-                text = f"twin of {key[1]} failed: {type(error).__name__}: {error}"
-                return event(frame.device, self._clock.now_ns(), "error", text)
-            return None
+                log.exception("twin %s of %s/%s failed", key.name, key.device, key.stream)
+                text = f"twin {key.name} of {key.stream} failed: {type(error).__name__}: {error}"
+                return [event(frame.device, self._clock.now_ns(), "error", text)]
+            return []
         now = loop.time()
         if now - self._saved_at.get(key, -CHECKPOINT_S) >= CHECKPOINT_S:
             self._saved_at[key] = now
-            state[state_key(*key)] = stage.checkpoint()
+            state[key.state] = stage.checkpoint()
         return result
-
-
-def state_key(device: str, stream: str) -> str:
-    """Name under which a stage's checkpoint lies in the spool's state table."""
-    return f"twin/{device}/{stream}"

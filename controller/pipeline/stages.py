@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.loader import LoadedLine
-from controller.pipeline.pipeline import Stage
+from controller.pipeline.pipeline import Stage, StageKey
 from controller.types import Float64Array, Frame, FrameKind, Int64Array, Quality
 from twin.ekf import CellFilter
 from twin.loading import WebLoading
@@ -17,22 +17,24 @@ COULOMB_PER_AH = 3600.0
 NS_PER_S = 1_000_000_000
 
 
-def build_stages(loaded: LoadedLine) -> dict[tuple[str, str], Stage]:
-    """The twins that the line file asks for, by (device, stream) that feeds them."""
-    stages: dict[tuple[str, str], Stage] = {}
+def build_stages(loaded: LoadedLine) -> dict[StageKey, Stage]:
+    """The twins that the line file asks for, by what feeds them."""
+    stages: dict[StageKey, Stage] = {}
     for cells in loaded.file.twin.cells:
         found = loaded.equipment[cells.device].find("voltage_v")
         assert found is not None, "checked with the line file"
         group = found[0]
         twin = CellFilter(loaded.cells[cells.device], group.points)
-        stages[cells.device, group.name] = CellStage(twin, cells.publish_period_s)
+        stages[StageKey(cells.device, group.name, "ekf")] = CellStage(twin, cells.publish_period_s)
     for web in loaded.file.twin.web:
         equipment = loaded.equipment[web.device]
         gauge = equipment.find("gauge_mass_loading_kg_m2")
         profile = equipment.find("lane_mass_loading_kg_m2")
         assert gauge is not None, "checked with the line file"
         lanes = profile[0].points if profile else 1
-        stages[web.device, gauge[0].name] = WebStage(WebLoading(lanes, web.width_m), web.publish_period_s)
+        stages[StageKey(web.device, gauge[0].name, "loading")] = WebStage(
+            WebLoading(lanes, web.width_m), web.publish_period_s
+        )
     return stages
 
 
@@ -43,14 +45,14 @@ class CellStage:
         self._twin = twin
         self._due = _Due(publish_period_s)
 
-    def process(self, frame: Frame) -> Frame | None:
+    def process(self, frame: Frame) -> list[Frame]:
         """One update for each sample of each channel; the result has a row for every row of the Frame."""
         results = [self._update(frame, rows) for rows in _samples(frame)]
         if not results or not self._due.is_due(frame.time_ns):
-            return None
+            return []
         columns = {name: np.concatenate([r[name] for r in results]) for name in results[0]}
         rows = np.concatenate(list(_samples(frame)))
-        return _result(frame, "cell_state", frame.time_ns[rows], frame.point[rows], columns, frame.quality[rows])
+        return [_result(frame, "cell_state", frame.time_ns[rows], frame.point[rows], columns, frame.quality[rows])]
 
     def _update(self, frame: Frame, rows: NDArray[np.int64]) -> dict[str, Float64Array]:
         """Spread the rows over all channels of the filter; a channel without a row has no good sample."""
@@ -94,7 +96,7 @@ class WebStage:
         self._twin = twin
         self._due = _Due(publish_period_s)
 
-    def process(self, frame: Frame) -> Frame | None:
+    def process(self, frame: Frame) -> list[Frame]:
         """Statistics of each lane and of the whole web (point 0) after this Frame's samples."""
         columns = frame.columns
         states = self._twin.update(
@@ -105,11 +107,11 @@ class WebStage:
             frame.quality,
         )
         if not states.used or not self._due.is_due(frame.time_ns):
-            return None
+            return []
         points = np.arange(states.points, dtype=np.int32)
         times = np.full(points.size, int(frame.time_ns.max()), dtype=np.int64)
         quality = np.zeros(points.size, dtype=np.uint8)
-        return _result(frame, "web_loading", times, points, states.columns(), quality, point_name="lane")
+        return [_result(frame, "web_loading", times, points, states.columns(), quality, point_name="lane")]
 
     def checkpoint(self) -> bytes:
         """The statistics so far."""

@@ -9,12 +9,12 @@ import pytest
 
 from controller.clock import LineClock
 from controller.pipeline.gaps import GapDetector, StreamRule
-from controller.pipeline.pipeline import GAPS_STATE, Pipeline
+from controller.pipeline.pipeline import GAPS_STATE, Pipeline, StageKey
 from controller.records import CONNECTION, event, record
 from controller.types import Frame, FrameKind
 
 S = 1_000_000_000
-KEY = ("coater1", "coater")
+KEY = StageKey("coater1", "coater", "doubler")
 
 
 def frame(second: int, value: float = 1.0) -> Frame:
@@ -34,10 +34,10 @@ def frame(second: int, value: float = 1.0) -> Frame:
 class Doubler:
     """A twin that doubles, and cannot stand 13."""
 
-    def process(self, given: Frame) -> Frame | None:
+    def process(self, given: Frame) -> list[Frame]:
         if given.columns["x"][0] == 13.0:
             raise ZeroDivisionError("thirteen")
-        return record("coater1", "doubled", int(given.time_ns[0]), {"x": 2 * float(given.columns["x"][0])}, {})
+        return [record("coater1", "doubled", int(given.time_ns[0]), {"x": 2 * float(given.columns["x"][0])}, {})]
 
     def checkpoint(self) -> bytes:
         return b"doubler"
@@ -70,7 +70,7 @@ def store() -> Store:
 
 @pytest.fixture
 def pipeline(store: Store) -> Iterator[Pipeline]:
-    gaps = GapDetector({KEY: StreamRule(10.0, polled=False)})
+    gaps = GapDetector({("coater1", "coater"): StreamRule(10.0, polled=False)})
     made = Pipeline(LineClock(), store.append, gaps, {KEY: Doubler()}, [store.watch])
     yield made
     made.close()
@@ -81,7 +81,7 @@ async def test_raw_result_and_state_are_one_append(pipeline: Pipeline, store: St
     await pipeline.accept([frame(0), frame(10, 4.0)])
     assert store.streams() == [["coater", "doubled", "coater", "doubled"]]
     assert store.appends[0][3].columns["x"].tolist() == [8.0]
-    assert store.state.keys() == {GAPS_STATE, "twin/coater1/coater"}
+    assert store.state.keys() == {GAPS_STATE, "twin/coater1/coater/doubler"}
     assert store.seen == store.streams()[0]
 
 
@@ -90,7 +90,7 @@ async def test_a_twin_that_fails_costs_no_raw_data_and_is_said_once(pipeline: Pi
     await pipeline.accept([frame(0, 13.0), frame(10, 13.0), frame(20, 1.0)])
     assert store.streams() == [["coater", "event", "coater", "coater", "doubled"]]
     said = store.appends[0][1].text["message"][0]
-    assert said == "twin of coater failed: ZeroDivisionError: thirteen"
+    assert said == "twin doubler of coater failed: ZeroDivisionError: thirteen"
 
 
 @pytest.mark.asyncio
