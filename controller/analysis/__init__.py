@@ -1,1 +1,1 @@
-"""`celltwin analyse`: the twin's offline way in. Files in, one row per finding out, as a table, JSON, Parquet and plots."""
+"""`celltwin analyse`: the twin's offline way in. Files in, one row per finding out."""
