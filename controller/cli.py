@@ -20,6 +20,7 @@ from rich.console import Console
 
 from configs.errors import ConfigError
 from configs.loader import LoadedLine, load_line, packaged, schema_json
+from controller.analysis.kinds import TEXTS as KINDS
 from controller.errors import CelltwinError, RunError
 from controller.runfolder import RunFolder
 
@@ -29,6 +30,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
+    rich_markup_mode="markdown",
 )
 grafana = typer.Typer(help="Dashboards for Grafana.", no_args_is_help=True)
 app.add_typer(grafana, name="grafana")
@@ -101,6 +103,55 @@ def report(directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder
     from controller.report.build import build_report
 
     out.print(f"report: {build_report(directory)}")
+
+
+def _analyse_help() -> str:
+    lines = "\n".join(f"- **{name}**: {text}" for name, text in KINDS.items())
+    return f"""Analyse measured files, Parquet or CSV, as the line does live: one row per finding.
+
+{lines}
+
+A column called time_s, current_a, voltage_v, ... is found by itself; others are named by --columns. Example:
+
+celltwin analyse pulses test.parquet --columns time=Test_Time,current=I,voltage=V --by cell --out found
+"""
+
+
+@app.command(help=_analyse_help())
+def analyse(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help=f"One of {', '.join(KINDS)}.", show_default=False)],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Parquet, CSV, or a folder of Parquet parts.")],
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=COLUMN,...", help="Which column is time, current, voltage, temperature, soc, ..."),
+    ] = None,
+    columns_file: Annotated[
+        Path | None, typer.Option(metavar="TOML", help="The same as a file: lines such as time = 'Test Time (s)'.")
+    ] = None,
+    current_sign: Annotated[
+        str, typer.Option(metavar="charge|discharge", help="What the files count positive; +1 and -1 will do.")
+    ] = "charge",
+    by: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN,...", help="Analyse each group of equal values on its own: --by cell,cycle."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a list of objects instead of a table.")] = False,
+    out_dir: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Write rows.parquet, rows.json and figures (HTML) here.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A setting of the kind; a wrong name lists them."),
+    ] = None,
+) -> None:
+    """See _analyse_help."""
+    from controller.analysis.run import Request
+    from controller.analysis.run import analyse as run_analysis
+
+    request = Request(
+        kind, files, columns or (), columns_file, current_sign, by or (), as_json, out_dir, settings or ()
+    )
+    raise typer.Exit(run_analysis(request, out, err))
 
 
 @app.command()
