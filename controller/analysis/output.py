@@ -80,30 +80,47 @@ def write_rows(directory: Path, rows: Sequence[Row]) -> list[Path]:
 
 
 def print_table(rows: Sequence[Row], keys: Sequence[str], screen: Console) -> None:
-    """Rows with sensible digits. A value and its standard deviation share a column; wide ones go below each other."""
+    """Rows with sensible digits, for reading.
+
+    A value and its standard deviation share a column. What is the same in all rows stands above the table, what no row
+    has is left out, and a table wider than the terminal is cut into several.
+    """
     shown = rows[:SHOWN_ROWS]
     names = list(rows[0]) if rows else []
-    columns = {
-        name: _texts([row[name] for row in shown], [row.get(name + _SD) for row in shown])
-        for name in names
-        if not (name.endswith(_SD) and name.removesuffix(_SD) in names)
-    }
+    values = [name for name in names if not (name.endswith(_SD) and name.removesuffix(_SD) in names)]
+    columns: dict[str, list[str]] = {}
+    same: list[str] = []
+    for name in values:
+        pairs = {(row[name], row.get(name + _SD)) for row in rows}
+        texts = _texts([row[name] for row in shown], [row.get(name + _SD) for row in shown])
+        if name not in keys and all(value is None for value, _ in pairs):
+            continue
+        if name not in keys and len(rows) > 3 and len(pairs) == 1 and len(texts[0]) <= _TEXT_WIDTH:
+            same.append(f"{name} {texts[0]}")
+        else:
+            columns[name] = texts
+    if not screen.is_terminal:  # into a file or a pipe: as wide as it is, nothing cut
+        screen = Console(file=screen.file, width=10_000, highlight=False)
+    if same:
+        screen.print(f"in all rows: {', '.join(same)}", markup=False, soft_wrap=True)
     numeric = {name: not any(isinstance(row[name], str) for row in shown) for name in columns}
-    terminal = screen.width if screen.is_terminal else 10_000
-    for part in _split(columns, [name for name in keys if name in columns], terminal):
+    who = [n for n in columns if n in keys or (n != "refused" and not any(isinstance(r[n], float) for r in shown))]
+    for part in _split(columns, who, screen.width):
         table = Table(box=SIMPLE_HEAD, pad_edge=False)
         for name in part:
             table.add_column(name, justify="right" if numeric[name] else "left", no_wrap=numeric[name])
         for i in range(len(shown)):
             table.add_row(*(Text(columns[name][i]) for name in part))
-        screen.print(table, width=terminal, soft_wrap=False, crop=False)
+        screen.print(table, soft_wrap=False, crop=False)
     if len(rows) > SHOWN_ROWS:
         screen.print(f"... and {len(rows) - SHOWN_ROWS:,} more rows; --json or --out DIR gives all", soft_wrap=True)
 
 
 def _split(columns: Mapping[str, Sequence[str]], keys: Sequence[str], width: int) -> list[list[str]]:
-    """Columns in as many tables as the screen needs, the keys in each. Long text is wrapped, numbers never."""
+    """Columns in as many tables as the screen needs; `keys`, which tell rows apart, in each. Only text is wrapped."""
     wide = {name: 2 + min(max(map(len, (name, *texts))), _TEXT_WIDTH) for name, texts in columns.items()}
+    if sum(wide.values()) <= width:
+        return [list(columns)]
     used = sum(wide[name] for name in keys)
     if used > width // 2:  # no room for them in every table
         keys, used = [], 0
@@ -125,6 +142,8 @@ def _texts(values: Sequence[Cell], sds: Sequence[Cell]) -> list[str]:
     decimals = _decimals(max(sizes), _DIGITS) if sizes else 0
     # One number of decimals for a column, unless that would hide its small values.
     alike = bool(sizes) and min(sizes) > max(sizes) * 1e-3 and max(sizes) < 1e7 and decimals <= 7
+    while alike and decimals and all(f"{size:.{decimals}f}".endswith("0") for size in sizes):
+        decimals -= 1
     return [_text(value, sd, decimals if alike else None) for value, sd in zip(values, sds, strict=True)]
 
 
