@@ -1,0 +1,281 @@
+"""Direct-current resistance from current pulses: R(tau) = (v(tau) - v_rest) / (i(tau) - i_rest). SI units, batches.
+
+The procedure is that of IEC 62660-1:2018, 7.3, and of the USABC battery test manual (INL/EXT-14-32849, HPPC): the
+voltage at tau after the step against the last voltage of the rest before. kernels/pulse_edges.py finds the steps.
+v(tau) and i(tau) are interpolated between the rows around tau; variances by the first-order law (JCGM 100:2008, 5.1.2):
+
+    var v = s_v2 (wa2 + wb2 + 1) + (v' e)2 + (v' s_t)2       e = (tau - ta)(tb - tau)/(2 tau)
+    var R = (var v + R2 s_i2 (wa2 + wb2 + 1)) / di2 + (dR/dSOC)2 var SOC
+
+s_v, s_i: noise of one sample as rest and pulse show it, at least resolution/sqrt(12). e: the error of a straight line
+on a voltage that follows ln t. s_t: where the step lies between two stamps. The spread is widened for a noise that is
+itself known from nu degrees of freedom only, so that 1.96 of it are the 95 % band (Student's quantile after Cornish and
+Fisher: 1.96 (1 + 1.21/nu)).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels import status
+from kernels._jit import kernel
+from kernels.pulse_edges import (
+    STALE_ROWS,
+    drop_stale_inside,
+    first_interval,
+    nearest_value,
+    noise_of,
+    pulse_end,
+    resolution_of,
+    rest_missed,
+    rest_start,
+    usable_rows,
+    voltage_edge,
+)
+
+Float64Array = NDArray[np.float64]
+Int64Array = NDArray[np.int64]
+UInt8Array = NDArray[np.uint8]
+
+REST_PART = 0.02  # of the record's largest current: less is rest
+HELD_PART = 0.05  # of the step: mean current up to tau may differ from the current at tau by this
+LINE_PART = 0.25  # (tau - ta)(tb - tau) <= this tau2: a straight line is then within 1/8 of a ln t law's unit
+LEAST_CURRENT_A = 1e-12
+REACH_PART = 0.1  # of tau: how far beyond the last row a value may lie, and no more than one sampling interval
+
+# Columns of `found` (float) and `places` (int), one row a pulse.
+TIME, CURRENT_STEP, REST_V, DURATION, REST_DURATION, NOISE_V, NOISE_A, RESOLUTION_V = 0, 1, 2, 3, 4, 5, 6, 7
+SOC, SOC_SD, TEMPERATURE, WIDEN, BLUR = 8, 9, 10, 11, 12
+FOUND_COLUMNS = 13
+RECORD, REST_ROW, EDGE_ROW, LOAD_ROW, LAST_ROW = 0, 1, 2, 3, 4  # numbers of rows; REST_ROW -1: none
+PLACE_COLUMNS = 5
+# Entries of `settings`, nan where the data shall tell; S_BACK: how far, in sampling intervals, the step lies before the
+# first row that carries it (0: that row is its beginning, 0.5: anywhere in the interval).
+S_REST, S_NOISE, S_RESOLUTION, S_BACK = 0, 1, 2, 3
+SETTINGS = 4
+
+
+@kernel
+def _value_at(
+    time: Float64Array, current: Float64Array, voltage: Float64Array, rows: Int64Array, on: int, end: int, t0: float,
+    tau: float, got: Float64Array,
+) -> int:  # fmt: skip
+    """v, i, sum of squared weights and error variance of v without noise at tau into `got` (4,); a status code."""
+    target = t0 + tau
+    if target < time[rows[on]]:
+        return status.NOT_SAMPLED
+    b = on
+    while b <= end and time[rows[b]] <= target:
+        b += 1
+    reach = 0.0
+    if b > end:  # the rows end at tau, or a sampling interval before it
+        reach = target - time[rows[end]]
+        a = end - 1
+        while a > on and (time[rows[a]] >= time[rows[end]] or time[rows[end]] - time[rows[a]] < 2.0 * reach):
+            a -= 1
+        last = end
+        while last > on and time[rows[last]] >= time[rows[end]]:
+            last -= 1
+        if reach > 0.0 and reach > 1.01 * min(time[rows[end]] - time[rows[last]], REACH_PART * tau):
+            return status.TOO_SHORT
+        a, b = (end, end) if reach == 0.0 else (max(a, on), end)
+    else:
+        a = b - 1
+    ta, tb = time[rows[a]], time[rows[b]]
+    weight = (target - ta) / (tb - ta) if tb > ta else 0.0
+    if reach == 0.0 and (target - ta) * (tb - target) > LINE_PART * tau * tau:
+        return status.NOT_SAMPLED
+    got[0] = voltage[rows[a]] + weight * (voltage[rows[b]] - voltage[rows[a]])
+    got[1] = current[rows[a]] + weight * (current[rows[b]] - current[rows[a]])
+    got[2] = weight * weight + (1.0 - weight) * (1.0 - weight)
+    if reach > 0.0:
+        got[1] = current[rows[b]]
+        got[3] = 0.25 * reach  # a straight line is off by less than a quarter of what it adds
+    else:
+        got[3] = (target - ta) * (tb - target) / (2.0 * tau)
+    return status.OK
+
+
+@kernel
+def _slope(
+    time: Float64Array, voltage: Float64Array, rows: Int64Array, on: int, end: int, t0: float, tau: float
+) -> float:
+    """Voltage per second around tau, over a quarter of tau to both sides."""
+    a = on
+    while a < end and time[rows[a]] < t0 + 0.75 * tau:
+        a += 1
+    b = a
+    while b < end and time[rows[b]] < t0 + 1.25 * tau:
+        b += 1
+    if time[rows[b]] <= time[rows[a]]:
+        a = max(on, b - 2)
+    span = time[rows[b]] - time[rows[a]]
+    return (voltage[rows[b]] - voltage[rows[a]]) / span if span > 0.0 else 0.0
+
+
+@kernel
+def _held(
+    time: Float64Array, current: Float64Array, rows: Int64Array, on: int, end: int, target: float, now: float
+) -> float:
+    """How far the mean current from the first loaded row to `target` is from `now`, the current then."""
+    charge = 0.0
+    for k in range(on, end):
+        t, after = time[rows[k]], time[rows[k + 1]]
+        if t >= target:
+            break
+        charge += 0.5 * (current[rows[k]] + current[rows[k + 1]]) * (min(after, target) - t)
+    span = min(target, time[rows[end]]) - time[rows[on]]
+    return abs(charge / span - now) if span > 0.0 else 0.0
+
+
+@kernel
+def _describe(
+    time: Float64Array, current: Float64Array, voltage: Float64Array, extra: Float64Array, rows: Int64Array, n: int,
+    on: int, end: int, rest: float, settings: Float64Array, resolution: Float64Array, found: Float64Array,
+    places: Int64Array,
+) -> int:  # fmt: skip
+    """Edge, noise and circumstances of the pulse at places on..end into `found` and `places`; a status code."""
+    sign = 1.0 if current[rows[on]] > 0.0 else -1.0
+    first = rest_start(time, current, rows, on, rest)
+    noise, freedom = noise_of(time, voltage, rows, first, on - 1 - STALE_ROWS, on, end)
+    noise_a = noise_of(time, current, rows, first, on - 1, on, end)[0]
+    interval = first_interval(time, rows, on, end)
+    after_load = first > 0 and abs(current[rows[first - 1]]) > rest and time[rows[first - 1]] <= time[rows[first]]
+    known = noise if freedom > 0.0 else resolution[0]
+    edge = voltage_edge(time, voltage, rows, first, on, sign, known, interval, after_load)
+    floor = resolution[0] / math.sqrt(12.0)
+    found[WIDEN] = 1.0
+    if math.isfinite(settings[S_NOISE]):
+        noise = max(settings[S_NOISE], floor)
+    elif freedom > 0.0:
+        noise, found[WIDEN] = max(noise, floor), 1.0 + 1.21 / freedom
+    seen = edge > first
+    gap = time[rows[edge]] - time[rows[edge - 1]] if seen else 0.0
+    found[BLUR] = settings[S_BACK] * (min(gap, interval) if interval > 0.0 else gap)
+    found[TIME] = time[rows[edge]] - found[BLUR]
+    found[DURATION] = time[rows[end]] - found[TIME]
+    found[REST_DURATION] = time[rows[edge - 1]] - time[rows[first]] if seen else math.nan
+    found[REST_V] = voltage[rows[edge - 1]] if seen else math.nan
+    found[CURRENT_STEP] = current[rows[(on + end) // 2]] - (current[rows[edge - 1]] if seen else 0.0)
+    found[NOISE_V], found[RESOLUTION_V] = noise, resolution[0]
+    found[NOISE_A] = max(noise_a if math.isfinite(noise_a) else 0.0, resolution[1] / math.sqrt(12.0))
+    places[REST_ROW] = rows[edge - 1] if seen else -1
+    places[EDGE_ROW], places[LOAD_ROW], places[LAST_ROW] = rows[edge], rows[on], rows[end]
+    near = edge - 1 if seen else edge
+    found[SOC], found[SOC_SD] = nearest_value(extra[0], rows, near, end), nearest_value(extra[1], rows, near, end)
+    found[TEMPERATURE] = nearest_value(extra[2], rows, near, end)
+    if not seen:
+        return status.BAD_TIME if on > 0 and time[rows[on - 1]] > time[rows[on]] else status.NO_REST
+    alone = edge == on and edge - 1 == first and gap <= 1.0
+    if alone and rest_missed(time, current, voltage, rows, n, edge, on, end, rest, sign):
+        return status.NO_REST
+    return status.OK
+
+
+@kernel
+def _resistances(
+    time: Float64Array, current: Float64Array, voltage: Float64Array, dr_dsoc: float, rows: Int64Array, on: int,
+    end: int, tau: Float64Array, found: Float64Array, places: Int64Array, r: Float64Array, sd: Float64Array,
+    code: UInt8Array,
+) -> None:  # fmt: skip
+    """R, its standard deviation and its code at each of `tau` for a pulse that `_describe` found good."""
+    soc_ohm = dr_dsoc * found[SOC_SD] if math.isfinite(dr_dsoc) and found[SOC_SD] >= 0.0 else 0.0
+    rest_v, rest_a = found[REST_V], current[places[REST_ROW]]
+    t0, noise, noise_a = found[TIME], found[NOISE_V], found[NOISE_A]
+    late = found[BLUR] / math.sqrt(3.0)  # uniform over twice BLUR
+    got = np.zeros(4)
+    for m in range(tau.shape[0]):
+        code[m] = _value_at(time, current, voltage, rows, on, end, t0, tau[m], got)
+        if code[m] != status.OK:
+            continue
+        step = got[1] - rest_a
+        if _held(time, current, rows, on, end, t0 + tau[m], got[1]) > HELD_PART * abs(step):
+            code[m] = status.NOT_HELD
+            continue
+        slope = _slope(time, voltage, rows, on, end, t0, tau[m])
+        ohm = (got[0] - rest_v) / step
+        volt2 = noise * noise * (got[2] + 1.0) + slope * slope * (got[3] * got[3] + late * late)
+        ampere2 = noise_a * noise_a * (got[2] + 1.0)
+        noise2 = found[WIDEN] * found[WIDEN] * (volt2 + ohm * ohm * ampere2) / (step * step)
+        spread = math.sqrt(noise2 + soc_ohm * soc_ohm)
+        if ohm < 0.0 and not ohm > -3.0 * spread:
+            code[m] = status.BAD_INPUT
+            continue
+        r[m], sd[m] = ohm, spread
+        if math.isnan(spread):
+            code[m] = status.SPREAD_UNKNOWN
+
+
+@kernel
+def pulses(
+    time: Float64Array, current: Float64Array, voltage: Float64Array, extra: Float64Array, offsets: Int64Array,
+    dr_dsoc: Float64Array, tau: Float64Array, settings: Float64Array, found: Float64Array, places: Int64Array,
+    r: Float64Array, sd: Float64Array, code: UInt8Array, record_code: UInt8Array,
+) -> int:  # fmt: skip
+    """All pulses of n records that lie one behind the other, record k in rows offsets[k]..offsets[k+1]; their number.
+
+    `extra` (3, rows): SOC, its standard deviation, temperature, nan where unknown. `dr_dsoc` (n,), nan where unknown.
+    `tau` ascending (m,). Writes one row a pulse: `found`, `places` (row numbers), `r`, `sd`, `code` (m each, nan where
+    the code says so). More pulses than rows: what fits is written, those records' code is OUT_OF_SPACE, and the number
+    is the one needed.
+    """
+    number = 0
+    longest = 0
+    for k in range(offsets.shape[0] - 1):
+        longest = max(longest, offsets[k + 1] - offsets[k])
+    rows = np.empty(longest, dtype=np.int64)
+    resolution = np.zeros(2)
+    for k in range(offsets.shape[0] - 1):
+        n = usable_rows(time, current, voltage, offsets[k], offsets[k + 1], rows)
+        largest = 0.0
+        for j in range(n):
+            largest = max(largest, abs(current[rows[j]]))
+        rest = settings[S_REST] if math.isfinite(settings[S_REST]) else REST_PART * largest
+        rest = max(rest, LEAST_CURRENT_A)
+        record_code[k] = status.NOT_FOUND if n > 0 else status.BAD_INPUT
+        n = drop_stale_inside(time, current, voltage, rows, n, rest)
+        resolution[0] = resolution_of(voltage, rows, n)
+        if math.isfinite(settings[S_RESOLUTION]):
+            resolution[0] = settings[S_RESOLUTION]
+        resolution[1] = resolution_of(current, rows, n)
+        on = 0
+        while on < n:
+            if abs(current[rows[on]]) <= rest:
+                on += 1
+                continue
+            end = pulse_end(time, current, rows, n, on, rest)
+            if time[rows[end]] > time[rows[on]]:  # a load of a single stamp is a stray row
+                if number < found.shape[0]:
+                    r[number], sd[number] = math.nan, math.nan
+                    places[number, RECORD] = k
+                    outcome = _describe(
+                        time, current, voltage, extra, rows, n, on, end, rest, settings, resolution, found[number],
+                        places[number],
+                    )  # fmt: skip
+                    code[number] = outcome
+                    if outcome == status.OK:
+                        _resistances(
+                            time, current, voltage, dr_dsoc[k], rows, on, end, tau, found[number], places[number],
+                            r[number], sd[number], code[number],
+                        )  # fmt: skip
+                    if record_code[k] != status.OUT_OF_SPACE:
+                        record_code[k] = status.OK
+                else:
+                    record_code[k] = status.OUT_OF_SPACE
+                number += 1
+            on = end + 1
+    return number
+
+
+def warm_up() -> None:
+    """Compiles with the signatures of twin/pulse.py."""
+    time, extra = np.arange(4.0), np.full((3, 4), math.nan)
+    row, code = np.empty((1, 1)), np.empty((1, 1), dtype=np.uint8)
+    pulses(
+        time, np.array([0.0, 1.0, 1.0, 1.0]), time, extra, np.array([0, 4]), np.zeros(1), np.ones(1),
+        np.array([math.nan, math.nan, math.nan, 0.0]), np.empty((1, FOUND_COLUMNS)),
+        np.empty((1, PLACE_COLUMNS), dtype=np.int64), row, row.copy(), code, np.empty(1, dtype=np.uint8),
+    )  # fmt: skip
