@@ -215,7 +215,8 @@ const figures = JSON.parse(document.getElementById("data").textContent);
 const near = new IntersectionObserver((entries) => entries.filter((e) => e.isIntersecting).forEach((e) => {
   near.unobserve(e.target);
   const figure = figures[Number(e.target.id.slice(1))];
-  Plotly.newPlot(e.target, figure.data, figure.layout, { responsive: true, displaylogo: false });
+  const layout = { margin: { t: 30, r: 20 }, ...figure.layout };
+  Plotly.newPlot(e.target, figure.data, layout, { responsive: true, displaylogo: false });
 }), { rootMargin: "600px" });
 document.querySelectorAll(".figure").forEach((element) => near.observe(element));
 """

@@ -79,7 +79,8 @@ def analyse(request: Request, screen: Console, messages: Console) -> int:
             except BadInputError as error:
                 found.problems.append(str(error))
                 continue
-            for record in bar.track(records, description=f"{kind.name}: {path.name}"):
+            compiles = "" if found.records else " (the first use compiles the kernels)"
+            for record in bar.track(records, description=f"{kind.name}: {path.name}{compiles}"):
                 _one(found, kind, record, options, request)
     nothing = len(found.wrong) == found.records  # also when no file could be read
     if nothing:

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from controller.analysis.output import figure_name, print_table, to_json, uniform, write_page, write_rows
 from controller.errors import StorageError
+from tests.browser import chromium, open_browser
 
 ROWS = uniform(
     [
@@ -98,3 +99,15 @@ def test_page_is_self_contained_and_its_texts_stay_text(tmp_path: Path) -> None:
     assert "default-src 'none'" in text
     assert text.count("</script>") == 3
     assert "<script src" not in text
+
+
+@pytest.mark.skipif(chromium() is None, reason="Chromium is not installed")
+def test_page_draws_from_disk_without_a_network(tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    figure = {"data": [{"x": [0, 1], "y": [1.0, None]}], "layout": {"xaxis": {"title": {"text": "s"}}}}
+    write_page(path, "two", [("one", figure), ("another", figure)])
+    with open_browser(tmp_path) as page:
+        page.open(path.as_uri())
+        page.wait_for("document.querySelectorAll('.plot-container').length === 2")
+        assert page.errors == []
+        assert [u for u in page.requests if not u.startswith(("data:", "blob:"))] == [path.as_uri()]
