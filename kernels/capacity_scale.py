@@ -1,0 +1,61 @@
+"""What scale a record has: its largest current and the charge that it spans. Helpers of kernels/capacity.py."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels._jit import contracted_kernel
+
+F = NDArray[np.float64]
+
+CURRENT_LIMIT_A = 1e6  # beyond it is no current
+SAMPLED = 4096
+OUTLIER = 1000.0
+
+
+@contracted_kernel
+def largest_current(current_a: F, start: int, stop: int) -> float:
+    """Power of two above the record's largest current, one row in a thousand (of 20 or more, at least one) an outlier."""
+    stride = 1 + (stop - start) // SAMPLED
+    bins = np.zeros(64, dtype=np.int64)
+    rows = 0
+    for k in range(start, stop, stride):
+        size = abs(current_a[k])
+        if 1e-12 <= size <= CURRENT_LIMIT_A:
+            bins[math.floor(math.log2(size)) + 40] += 1
+        rows += 1
+    above = 0
+    for j in range(63, -1, -1):
+        above += bins[j]
+        if above > max(rows // 1000, 1 if rows >= 20 else 0):
+            return 2.0 ** (j - 39)
+    return 0.0
+
+
+@contracted_kernel
+def ceiling_of(largest: float) -> float:
+    """More [A] is a misreading; a pulse of 2C in a formation at C/20 is forty times its current."""
+    return min(max(OUTLIER * largest, 1e-9), CURRENT_LIMIT_A)
+
+
+@contracted_kernel
+def span(time_s: F, current_a: F, start: int, stop: int, gap_s: float, ceiling: float, least: float) -> float:
+    """Charge [C] between the extremes of q, signed by which extreme came first; stops once it reaches `least`."""
+    q: float = 0.0
+    low, high = 0.0, 0.0
+    for k in range(start + 1, stop):
+        moved: float = current_a[k] * (time_s[k] - time_s[k - 1])
+        if abs(current_a[k]) <= ceiling and 0.0 < time_s[k] - time_s[k - 1] <= gap_s:
+            q += moved
+            if q > high:
+                high = q
+                if q - low >= least:
+                    return q - low
+            elif q < low:
+                low = q
+                if high - q >= least:
+                    return q - high
+    return high - low
