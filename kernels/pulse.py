@@ -26,6 +26,7 @@ from kernels.pulse_edges import (
     STALE_ROWS,
     drop_stale_inside,
     first_interval,
+    height,
     nearest_value,
     noise_of,
     pulse_end,
@@ -196,7 +197,7 @@ def _resistances(
             code[m] = status.NOT_HELD
             continue
         slope = _slope(time, voltage, rows, on, end, t0, tau[m])
-        ohm = (got[0] - rest_v) / step
+        ohm = (got[0] - rest_v) / step + 0.0  # no -0.0
         volt2 = noise * noise * (got[2] + 1.0) + slope * slope * (got[3] * got[3] + late * late)
         ampere2 = noise_a * noise_a * (got[2] + 1.0)
         noise2 = found[WIDEN] * found[WIDEN] * (volt2 + ohm * ohm * ampere2) / (step * step)
@@ -235,6 +236,7 @@ def pulses(
             largest = max(largest, abs(current[rows[j]]))
         rest = settings[S_REST] if math.isfinite(settings[S_REST]) else REST_PART * largest
         rest = max(rest, LEAST_CURRENT_A)
+        least = rest if math.isfinite(settings[S_REST]) else 2.0 * rest
         record_code[k] = status.NOT_FOUND if n > 0 else status.BAD_INPUT
         n = drop_stale_inside(time, current, voltage, rows, n, rest)
         resolution[0] = resolution_of(voltage, rows, n)
@@ -247,7 +249,8 @@ def pulses(
                 on += 1
                 continue
             end = pulse_end(time, current, rows, n, on, rest)
-            if time[rows[end]] > time[rows[on]]:  # a load of a single stamp is a stray row
+            # A load of a single stamp is a stray row; one near the limit of rest is the noise of a rest or a CV phase.
+            if time[rows[end]] > time[rows[on]] and height(current, rows, on, end, rest) > least:
                 if number < found.shape[0]:
                     r[number], sd[number] = math.nan, math.nan
                     places[number, RECORD] = k

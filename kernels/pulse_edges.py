@@ -84,6 +84,17 @@ def pulse_end(time: Float64Array, current: Float64Array, rows: Int64Array, n: in
 
 
 @kernel
+def height(current: Float64Array, rows: Int64Array, on: int, end: int, rest: float) -> float:
+    """Largest current of the pulse, from the row of rest before it where there is one."""
+    sign = 1.0 if current[rows[on]] > 0.0 else -1.0
+    before = sign * current[rows[on - 1]] if on > 0 and abs(current[rows[on - 1]]) <= rest else 0.0
+    most = 0.0
+    for k in range(on, end + 1):
+        most = max(most, sign * current[rows[k]] - before)
+    return most
+
+
+@kernel
 def rest_start(time: Float64Array, current: Float64Array, rows: Int64Array, on: int, rest: float) -> int:
     """First place of the rest before `on`, at most REST_SCAN rows back; `on` where there is none."""
     first = on
@@ -224,3 +235,7 @@ def nearest_value(values: Float64Array, rows: Int64Array, at: int, end: int) -> 
         if math.isfinite(values[rows[k]]):
             return float(values[rows[k]])
     return math.nan
+
+
+def warm_up() -> None:
+    """Nothing of its own: kernels/pulse.py calls each function here, and so compiles it with the types in use."""

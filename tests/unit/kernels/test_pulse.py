@@ -119,6 +119,14 @@ def test_several_pulses_both_ways_with_stale_rows_after_the_load() -> None:
     assert places[0, pulse.LAST_ROW] == at and (code == status.OK).all()
 
 
+def test_noise_around_the_limit_of_rest_is_no_pulse_unless_asked_for() -> None:
+    """The held voltage of a CV phase leaves a current that dithers around 2 % of the largest."""
+    time, current, voltage = step(after=60)
+    current[-30:] = -0.11 * (np.arange(30) % 4 < 2)
+    assert call(time, current, voltage)[0] == 1
+    assert call(time, current, voltage, settings=[(pulse.S_REST, 0.1)], space=30)[0] == 9
+
+
 def test_each_refusal() -> None:
     time, current, voltage = step(seconds=5.0)
     assert list(call(time, current, voltage)[5][0]) == [0, 0, status.TOO_SHORT, status.TOO_SHORT]
