@@ -1,0 +1,236 @@
+"""Control charts of many channels: I-MR with the Western Electric rules, EWMA, CUSUM, Cpk. No grades, no actions.
+
+Every chart is one kernel for both uses: channel i reads values offsets[i] to offsets[i + 1], starts from its row of
+`state` and leaves it ready for the next call, so that a stream is a batch cut anywhere. A fresh state is zeros. A
+value that is not finite is no observation: its outputs are nan, its flags BAD, and the state is as it was. A channel
+whose centre or sigma makes no sense gives BAD for every value.
+
+Sources: Montgomery, Introduction to Statistical Quality Control, chapters 6, 8 and 9; Western Electric, Statistical
+Quality Control Handbook, 1956; Roberts, Technometrics 1 (1959) 239 (EWMA); Page, Biometrika 41 (1954) 100 (CUSUM);
+Bissell, Appl. Stat. 39 (1990) 331 (interval of Cpk).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels import status
+from kernels._jit import kernel
+
+F = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bytes = NDArray[np.uint8]
+
+# Flags of one observation, to be added up.
+BEYOND_3_SIGMA, TWO_OF_THREE, FOUR_OF_FIVE, EIGHT_OF_ONE_SIDE, MOVING_RANGE, ABOVE, BELOW, BAD = (
+    1 << k for k in range(8)
+)
+
+CENTRE, SIGMA = 0, 1  # columns of the parameters of every chart; further ones follow
+D2, D4 = 1.128379167095513, 3.266532  # of ranges of two: 2/sqrt(pi); 1 + 3 d3/d2, d3 = 0.8525025
+VALUE_LIMIT = 1e150  # squares stay finite
+
+# Columns of the I-MR chart's state: last value and whether there is one, then runs as shift registers.
+LAST, SEEN, UP_2, DOWN_2, UP_1, DOWN_1, RUN = 0, 1, 2, 3, 4, 5, 6
+IMR_STATE = 7
+EWMA_Z, EWMA_COUNT = 0, 1  # EWMA of (x - centre)/sigma, observations
+EWMA_STATE = 2
+UPPER, LOWER = 0, 1
+CUSUM_STATE = 2
+COUNT, MEAN, M2 = 0, 1, 2
+WELFORD_STATE = 3
+
+
+@kernel
+def _usable(parameters: F, i: int) -> bool:
+    centre, sigma = parameters[i, CENTRE], parameters[i, SIGMA]
+    return bool(abs(centre) <= VALUE_LIMIT and 1.0 / VALUE_LIMIT <= sigma <= VALUE_LIMIT)
+
+
+@kernel
+def _shift(register: float, bit: bool, bits: int) -> float:
+    """Register of the last `bits` yes-or-no answers with one more."""
+    return float(((int(register) << 1) | (1 if bit else 0)) & ((1 << bits) - 1))
+
+
+@kernel
+def _ones(register: float) -> int:
+    left, n = int(register), 0
+    while left:
+        n += left & 1
+        left >>= 1
+    return n
+
+
+@kernel
+def _rules(s: F, z: float) -> int:
+    """Western Electric's four rules on z = (x - centre)/sigma; the last point must take part in the signal."""
+    flags = 0
+    if abs(z) > 3.0:
+        flags |= BEYOND_3_SIGMA
+    s[UP_2], s[DOWN_2] = _shift(s[UP_2], z > 2.0, 3), _shift(s[DOWN_2], z < -2.0, 3)
+    if (z > 2.0 and _ones(s[UP_2]) >= 2) or (z < -2.0 and _ones(s[DOWN_2]) >= 2):
+        flags |= TWO_OF_THREE
+    s[UP_1], s[DOWN_1] = _shift(s[UP_1], z > 1.0, 5), _shift(s[DOWN_1], z < -1.0, 5)
+    if (z > 1.0 and _ones(s[UP_1]) >= 4) or (z < -1.0 and _ones(s[DOWN_1]) >= 4):
+        flags |= FOUR_OF_FIVE
+    if z > 0.0:
+        s[RUN] = max(s[RUN], 0.0) + 1.0
+    elif z < 0.0:
+        s[RUN] = min(s[RUN], 0.0) - 1.0
+    else:
+        s[RUN] = 0.0
+    if abs(s[RUN]) >= 8.0:
+        flags |= EIGHT_OF_ONE_SIDE
+    return flags
+
+
+@kernel
+def imr_update(state: F, parameters: F, values: F, offsets: Ints, out: F, flags: Bytes) -> None:
+    """Individuals and moving range. parameters (n, 2): centre, sigma. out (total, 2): z, moving range."""
+    for i in range(offsets.shape[0] - 1):
+        good = _usable(parameters, i)
+        centre, sigma = parameters[i, CENTRE], parameters[i, SIGMA]
+        s = state[i]
+        for k in range(offsets[i], offsets[i + 1]):
+            x = values[k]
+            out[k, 0] = out[k, 1] = math.nan
+            if not (good and abs(x) <= VALUE_LIMIT):
+                flags[k] = BAD
+                continue
+            z = (x - centre) / sigma
+            found = _rules(s, z)
+            if s[SEEN] > 0.0:
+                out[k, 1] = abs(x - s[LAST])
+                if out[k, 1] > D4 * D2 * sigma:
+                    found |= MOVING_RANGE
+            out[k, 0] = z
+            s[LAST], s[SEEN] = x, 1.0
+            if found & BEYOND_3_SIGMA:
+                found |= ABOVE if z > 0.0 else BELOW
+            flags[k] = found
+
+
+@kernel
+def ewma_update(state: F, parameters: F, values: F, offsets: Ints, out: F, flags: Bytes) -> None:
+    """z_t = lambda u_t + (1 - lambda) z_(t-1), u = (x - centre)/sigma, z_0 = 0; ABOVE or BELOW where |z| > limit.
+
+    parameters (n, 5): centre, sigma, lambda, L, and 1 for the exact limits of a young chart, 0 for the asymptotic ones:
+    L sqrt(lambda/(2 - lambda) (1 - (1 - lambda)^2t)). out (total, 2): z and its limit, in sigmas.
+    """
+    for i in range(offsets.shape[0] - 1):
+        weight, width, exact = parameters[i, 2], parameters[i, 3], parameters[i, 4] > 0.0
+        good = _usable(parameters, i) and 0.0 < weight <= 1.0 and 0.0 < width <= VALUE_LIMIT
+        z, count = state[i, EWMA_Z], state[i, EWMA_COUNT]
+        asymptotic = width * math.sqrt(weight / (2.0 - weight)) if good else math.nan
+        for k in range(offsets[i], offsets[i + 1]):
+            x = values[k]
+            out[k, 0] = out[k, 1] = math.nan
+            if not (good and abs(x) <= VALUE_LIMIT):
+                flags[k] = BAD
+                continue
+            z += weight * ((x - parameters[i, CENTRE]) / parameters[i, SIGMA] - z)
+            count += 1.0
+            limit = asymptotic
+            if exact:
+                limit *= math.sqrt(1.0 - (1.0 - weight) ** (2.0 * count))
+            out[k, 0], out[k, 1] = z, limit
+            flags[k] = ABOVE if z > limit else BELOW if z < -limit else 0
+        state[i, EWMA_Z], state[i, EWMA_COUNT] = z, count
+
+
+@kernel
+def cusum_update(state: F, parameters: F, values: F, offsets: Ints, out: F, flags: Bytes) -> None:
+    """C+ = max(0, C+ + u - k), C- = max(0, C- - u - k), u = (x - centre)/sigma; ABOVE or BELOW beyond h.
+
+    parameters (n, 4): centre, sigma, k, h, the last two in sigmas. out (total, 2): C+ and C-. The sums go on after a
+    signal: whoever acts on it starts them again with zeros.
+    """
+    for i in range(offsets.shape[0] - 1):
+        slack, limit = parameters[i, 2], parameters[i, 3]
+        good = _usable(parameters, i) and 0.0 <= slack <= VALUE_LIMIT and 0.0 < limit <= VALUE_LIMIT
+        upper, lower = state[i, UPPER], state[i, LOWER]
+        for k in range(offsets[i], offsets[i + 1]):
+            x = values[k]
+            out[k, 0] = out[k, 1] = math.nan
+            if not (good and abs(x) <= VALUE_LIMIT):
+                flags[k] = BAD
+                continue
+            u = (x - parameters[i, CENTRE]) / parameters[i, SIGMA]
+            upper, lower = max(0.0, upper + u - slack), max(0.0, lower - u - slack)
+            out[k, 0], out[k, 1] = upper, lower
+            flags[k] = (ABOVE if upper > limit else 0) | (BELOW if lower > limit else 0)
+        state[i, UPPER], state[i, LOWER] = upper, lower
+
+
+@kernel
+def imr_limits(values: F, offsets: Ints, out: F, code: Bytes) -> None:
+    """Centre and sigma of phase I: the mean and the mean moving range / d2. out (n, 3): centre, sigma, observations."""
+    for i in range(offsets.shape[0] - 1):
+        n, mean, ranges, last = 0.0, 0.0, 0.0, 0.0
+        for k in range(offsets[i], offsets[i + 1]):
+            x = values[k]
+            if not abs(x) <= VALUE_LIMIT:
+                continue
+            if n > 0.0:
+                ranges += abs(x - last)
+            n += 1.0
+            mean += (x - mean) / n
+            last = x
+        out[i, 0] = out[i, 1] = math.nan
+        out[i, 2] = n
+        code[i] = status.WAITING
+        if n >= 2.0:
+            out[i, 0], out[i, 1] = mean, ranges / (n - 1.0) / D2
+            code[i] = status.OK if out[i, 1] > 0.0 else status.NOT_IDENTIFIABLE
+
+
+@kernel
+def cpk_update(state: F, parameters: F, values: F, offsets: Ints, out: F, code: Bytes) -> None:
+    """Cpk = min(USL - mean, mean - LSL)/(3 SD) of all observations so far, with Bissell's normal interval.
+
+    parameters (n, 3): lower and upper limit (infinite: none), normal quantile of the interval (1.96 for 95 %). out
+    (n, 6): Cpk, its low and high end, mean, SD, observations. Cpk +- q sqrt(1/(9 n) + Cpk^2/(2 n - 2)).
+    """
+    for i in range(offsets.shape[0] - 1):
+        s = state[i]
+        for k in range(offsets[i], offsets[i + 1]):
+            if abs(values[k]) <= VALUE_LIMIT:
+                s[COUNT] += 1.0
+                away = values[k] - s[MEAN]
+                s[MEAN] += away / s[COUNT]
+                s[M2] += away * (values[k] - s[MEAN])
+        low, high, quantile, n = parameters[i, 0], parameters[i, 1], parameters[i, 2], s[COUNT]
+        for j in range(6):
+            out[i, j] = math.nan
+        out[i, 5] = n
+        if not (low < high and quantile >= 0.0 and (abs(low) <= VALUE_LIMIT or abs(high) <= VALUE_LIMIT)):
+            code[i] = status.BAD_INPUT
+            continue
+        code[i] = status.WAITING
+        if n < 2.0:
+            continue
+        sd = math.sqrt(max(s[M2], 0.0) / (n - 1.0))
+        out[i, 3], out[i, 4] = s[MEAN], sd
+        code[i] = status.NOT_IDENTIFIABLE
+        # A spread below the numbers' own digits is none.
+        if sd > 1e-14 * abs(s[MEAN]) and sd > 1.0 / VALUE_LIMIT:
+            cpk = min(high - s[MEAN], s[MEAN] - low) / (3.0 * sd)
+            half = quantile * math.sqrt(1.0 / (9.0 * n) + cpk * cpk / (2.0 * n - 2.0))
+            out[i, 0], out[i, 1], out[i, 2] = cpk, cpk - half, cpk + half
+            code[i] = status.OK
+
+
+def warm_up() -> None:
+    """Compiles with the signatures of twin/spc.py."""
+    values, offsets = np.zeros(2), np.array([0, 2], dtype=np.int64)
+    out, flags = np.empty((2, 2)), np.empty(2, dtype=np.uint8)
+    imr_update(np.zeros((1, IMR_STATE)), np.ones((1, 2)), values, offsets, out, flags)
+    ewma_update(np.zeros((1, EWMA_STATE)), np.ones((1, 5)), values, offsets, out, flags)
+    cusum_update(np.zeros((1, CUSUM_STATE)), np.ones((1, 4)), values, offsets, out, flags)
+    imr_limits(values, offsets, np.empty((1, 3)), flags[:1])
+    bounds = np.array([[-1.0, 1.0, 1.96]])
+    cpk_update(np.zeros((1, WELFORD_STATE)), bounds, values, offsets, np.empty((1, 6)), flags[:1])
