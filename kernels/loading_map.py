@@ -78,7 +78,7 @@ def loading_map_start(par: F, x: F, p: F, memory: F) -> None:
 def factors(par: F, distance_m: float) -> tuple[float, float, float, float]:
     """Decay of drift, of the wet offset, and the ripple's decay times cosine and sine, over a distance."""
     drift = math.exp(-distance_m / par[P_DRIFT_M])
-    wet = math.exp(-distance_m / par[P_WET_M])
+    wet = math.exp(-distance_m / par[P_WET_M]) if par[P_WET_SD] > 0.0 else 1.0
     if par[P_RIPPLE_SD] <= 0.0:
         return drift, wet, 1.0, 0.0
     keep = math.exp(-distance_m / par[P_KEEP_M])
@@ -93,13 +93,16 @@ def predict(par: F, coupling: F, distance_m: float, x: F, p: F) -> None:
     n = x.shape[0]
     drift, wet, c, s = factors(par, distance_m)
     x[DRIFT] *= drift
-    x[WET] *= wet
     for j in range(n):
         p[DRIFT, j] *= drift
-        p[WET, j] *= wet
     for i in range(n):
         p[i, DRIFT] *= drift
-        p[i, WET] *= wet
+    if par[P_WET_SD] > 0.0:
+        x[WET] *= wet
+        for j in range(n):
+            p[WET, j] *= wet
+        for i in range(n):
+            p[i, WET] *= wet
     if par[P_RIPPLE_SD] > 0.0:
         x[COS], x[SIN] = c * x[COS] + s * x[SIN], c * x[SIN] - s * x[COS]
         for j in range(n):

@@ -25,7 +25,7 @@ LEAST_KG_M2, MOST_KG_M2 = 0.005, 10.0  # less is bare foil, more is no reading
 POSITION_MAX_M = 1e6
 LANES_MAX = 500
 TUNE_SAMPLES = 3000  # enough for every parameter of the model; the map itself uses all samples
-TUNE_RUNS = 90
+TUNE_RUNS = 90  # of the filter
 ALONE_SD = 8.0  # robust standard deviations
 FALSE_RIPPLE = 1e-3  # chance that pure noise is taken for a ripple (Scargle 1982, equation 18)
 
@@ -157,20 +157,19 @@ def prior(level_kg_m2: float, wet: bool) -> Float64Array:
     return par
 
 
-def tuned(s: Samples, couple: Float64Array, start: Float64Array | None = None) -> Float64Array:
-    """Parameters from samples in order of web position (the middle TUNE_SAMPLES of them); `start`: where to begin."""
+def tuned(s: Samples, couple: Float64Array) -> Float64Array:
+    """Parameters from samples in order of web position: the middle TUNE_SAMPLES of them."""
     first = max(0, (s.value.size - TUNE_SAMPLES) // 2)
     s = s.taken(slice(first, first + TUNE_SAMPLES))
     where, lane, gauge, value = s.where_m, s.lane, s.gauge, s.value
     wet = bool((gauge == 1).any())
-    par = prior(float(np.median(value)), wet) if start is None else start.copy()
+    par = prior(float(np.median(value)), wet)
     free = [k.P_NOISE, k.P_DRIFT_SD, k.P_DRIFT_M, k.P_WALK] + ([k.P_NOISE_WET] if wet else [])
-    if par[k.P_RIPPLE_SD] > 0.0:
+    # Half a search is enough to see a ripple by; the second starts afresh around what the first found.
+    tune_kernel(par, np.array(free, dtype=np.int64), couple, where, lane, gauge, value, TUNE_RUNS // 2)
+    if _find_ripple(par, couple, where, lane, gauge, value):
         free.append(k.P_RIPPLE_SD)
     tune_kernel(par, np.array(free, dtype=np.int64), couple, where, lane, gauge, value, TUNE_RUNS)
-    if par[k.P_RIPPLE_SD] <= 0.0 and _find_ripple(par, couple, where, lane, gauge, value):
-        more = np.array([*free, k.P_RIPPLE_SD], dtype=np.int64)
-        tune_kernel(par, more, couple, where, lane, gauge, value, TUNE_RUNS)
     return par
 
 
