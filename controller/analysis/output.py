@@ -27,6 +27,7 @@ SHOWN_ROWS = 40
 _SD = "_sd"
 _DIGITS = 5
 _TEXT_WIDTH = 48
+_ACROSS = 6  # a single row with more figures than this is read more easily from top to bottom
 
 
 def uniform(rows: Sequence[Mapping[str, object]]) -> list[Row]:
@@ -101,6 +102,9 @@ def print_table(rows: Sequence[Row], keys: Sequence[str], screen: Console) -> No
             columns[name] = texts
     if not screen.is_terminal:  # into a file or a pipe: as wide as it is, nothing cut
         screen = Console(file=screen.file, width=10_000, highlight=False)
+    if len(rows) == 1 and len(columns) > _ACROSS:
+        _print_down(columns, screen)
+        return
     if same:
         screen.print(f"in all rows: {', '.join(same)}", markup=False, soft_wrap=True)
     numeric = {name: not any(isinstance(row[name], str) for row in shown) for name in columns}
@@ -114,6 +118,14 @@ def print_table(rows: Sequence[Row], keys: Sequence[str], screen: Console) -> No
         screen.print(table, soft_wrap=False, crop=False)
     if len(rows) > SHOWN_ROWS:
         screen.print(f"... and {len(rows) - SHOWN_ROWS:,} more rows; --json or --out DIR gives all", soft_wrap=True)
+
+
+def _print_down(columns: Mapping[str, Sequence[str]], screen: Console) -> None:
+    """A single row: a line for each of its figures."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_header=False)
+    for name, texts in columns.items():
+        table.add_row(Text(name, style="bold"), Text(texts[0]))
+    screen.print(table, soft_wrap=False, crop=False)
 
 
 def _split(columns: Mapping[str, Sequence[str]], keys: Sequence[str], width: int) -> list[list[str]]:

@@ -82,7 +82,7 @@ def analyse(request: Request, screen: Console, messages: Console) -> int:
             compiles = "" if found.records else " (the first use compiles the kernels)"
             for record in bar.track(records, description=f"{kind.name}: {path.name}{compiles}"):
                 _one(found, kind, record, options, request)
-    nothing = len(found.wrong) == found.records  # also when no file could be read
+    nothing = len(found.wrong) == found.records  # none of them, or none could be read at all
     if nothing:
         found.problems += list(dict.fromkeys(found.wrong))
     _show(found, request, kind, screen, messages)
@@ -115,7 +115,7 @@ def _show(found: _Findings, request: Request, kind: Kind, screen: Console, messa
     rows = uniform(found.rows)
     for problem in found.problems:
         messages.print(f"error: {problem}", style="bold red", markup=False)
-    if not found.records:
+    if len(found.wrong) == found.records:
         return
     if request.json:
         screen.file.write(to_json(rows))
@@ -126,6 +126,8 @@ def _show(found: _Findings, request: Request, kind: Kind, screen: Console, messa
     if request.out_dir is not None:
         for path in [*write_rows(request.out_dir, rows), *_pages(found, request.out_dir, kind)]:
             messages.print(f"written: {path}", markup=False)
+        if len(found.figures) == FIGURES:
+            messages.print(f"figures of the first {FIGURES} records only; --by or single files give the others")
 
 
 def _pages(found: _Findings, directory: Path, kind: Kind) -> list[Path]:

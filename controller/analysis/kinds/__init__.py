@@ -17,13 +17,14 @@ MODULES = {
 }
 
 TEXTS = {
-    "pulses": "pulse resistance (DCIR) at 1, 3, 10 and 30 s",
-    "capacity": "capacity and efficiency of each cycle, first-cycle efficiency",
+    "pulses": "direct-current resistance 1, 3, 10 and 30 s into each current pulse",
+    "capacity": "charge, energy and efficiency per cycle; first-cycle efficiency where the discharge reached its limit",
     "esoh": "electrode windows from a slow curve: half-cell stoichiometry fit",
-    "dqdv": "incremental capacity and differential voltage, with their peaks",
-    "relaxation": "rest after a step: relaxation, leak and K value",
+    "dqdv": "incremental capacity of slow charges and discharges: peaks with position, height, width and charge",
+    "relaxation": "rests: stretched exponential relaxation and self-discharge K, "
+    "refused where they cannot be told apart",
     "loading": "web loading from a scanning gauge: along and across apart",
-    "ocv": "open-circuit voltage over SOC, hysteresis and ohmic part taken out",
+    "ocv": "open-circuit voltage over SOC with hysteresis, from a slow charge and discharge",
 }
 """One line each for --help, here so that it needs no kernel; a test holds them equal to the kinds' own."""
 

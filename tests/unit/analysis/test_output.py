@@ -63,11 +63,17 @@ def test_long_results_are_shortened_with_a_note() -> None:
 
 
 def test_a_narrow_terminal_gets_several_tables_and_loses_no_number() -> None:
-    rows = [{"cell": 7, **{f"quantity_{i}_v": 3.14159 for i in range(9)}}]
+    rows = [{"cell": 7, **{f"quantity_{i}_v": 3.14159 for i in range(9)}}] * 2
     text = shown(rows, width=60, keys=("cell",))
     assert max(map(len, text.splitlines())) <= 60
-    assert text.count("3.1416") == 9
+    assert text.count("3.1416") == 18
     assert text.count("cell") >= 3
+
+
+def test_a_single_row_of_many_figures_is_read_downwards() -> None:
+    lines = shown([{f"q_{i}_v": 1.0 + i for i in range(12)}]).split("\n")
+    assert sum("q_" in line for line in lines) == 12
+    assert "q_11_v" in lines[-4] + lines[-3] + lines[-2]
 
 
 def test_parquet_reads_back(tmp_path: Path) -> None:
