@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from kernels import status
 from kernels._jit import contracted_kernel, inlined
-from kernels.capacity_scale import ceiling_of, largest_current, span
+from kernels.capacity_scale import TIME_LIMIT_S, VOLTAGE_LIMIT_V, ceiling_of, largest_current, span
 
 F = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -46,7 +46,7 @@ REST_FRACTION = 0.002  # of the record's largest current: above every cycler's o
 LEAST_FRACTION = 0.02  # of the charge that the record spans: a pulse for a resistance moves less
 GLITCH_V = 0.05
 REST_MOVE_V = 0.1  # a rest that was logged sparsely moves less; more, and something happened in between
-TIME_LIMIT_S, VOLTAGE_LIMIT_V = 1e15, 1e5
+COUNTER_LIMIT_C = 1e15
 # The running totals, and the marks that copy them at turning points.
 (T_Q, T_E, T_FLOW, T_GAPS, T_LOST, T_BRIDGED, T_EDGE, T_LAST_ROW) = range(8)
 TOTALS = 8
@@ -102,6 +102,8 @@ def _emit(
 def _counted(counter_c: F, before: int, row: int, dt: float, largest: float) -> float:
     """The equipment's own charge from row to row [C]; NaN without a counter and where it was reset in between."""
     if counter_c.shape[0] == 0 or not dt > 0.0:
+        return math.nan
+    if not (abs(counter_c[before]) <= COUNTER_LIMIT_C and abs(counter_c[row]) <= COUNTER_LIMIT_C):
         return math.nan
     moved = counter_c[row] - counter_c[before]
     return moved if abs(moved) <= 1.1 * largest * dt else math.nan

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from kernels import capacity as c
 from kernels._jit import contracted_kernel
-from kernels.capacity_scale import CURRENT_LIMIT_A
+from kernels.capacity_scale import CURRENT_LIMIT_A, TIME_LIMIT_S, VOLTAGE_LIMIT_V
 
 F = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -47,21 +47,23 @@ def _steepness(time_s: F, current_a: F, voltage_v: F, half: F) -> float:
     cells. Zero where it cannot be told.
     """
     first, low = int(half[c.BEGIN_ROW]), int(half[c.LOW_ROW])
-    total = 0.0
-    for k in range(low, first, -1):
-        dt = time_s[k] - time_s[k - 1]
-        if dt > 0.0 and abs(current_a[k]) <= CURRENT_LIMIT_A:
-            total += abs(current_a[k]) * dt
-    q, end, near, middle = 0.0, voltage_v[low], math.nan, math.nan
-    for k in range(low, first, -1):
-        dt = time_s[k] - time_s[k - 1]
-        if dt > 0.0 and abs(current_a[k]) <= CURRENT_LIMIT_A:
-            q += abs(current_a[k]) * dt
-        if math.isnan(near) and q >= 0.05 * total:
-            near = voltage_v[k - 1]
-        if q >= 0.5 * total:
-            middle = voltage_v[k - 1]
-            break
+    end, near, middle, total = voltage_v[low], math.nan, math.nan, 0.0
+    for turn in range(2):  # the whole charge first, then where 5 % and half of it lie, from the end back
+        q, after = 0.0, low
+        for k in range(low - 1, first - 1, -1):
+            if not (abs(time_s[k]) <= TIME_LIMIT_S and abs(current_a[k]) <= CURRENT_LIMIT_A):
+                continue
+            dt = time_s[after] - time_s[k]
+            if not abs(voltage_v[k]) <= VOLTAGE_LIMIT_V or dt < 0.0:
+                continue
+            q += abs(current_a[after]) * dt
+            after = k
+            if turn == 1 and math.isnan(near) and q >= 0.05 * total:
+                near = voltage_v[k]
+            if turn == 1 and q >= 0.5 * total:
+                middle = voltage_v[k]
+                break
+        total = max(total, q)
     slope = (middle - near) / 0.45
     if not (math.isfinite(slope) and slope > 0.0):
         return 0.0

@@ -11,14 +11,15 @@ from kernels._jit import contracted_kernel
 
 F = NDArray[np.float64]
 
-CURRENT_LIMIT_A = 1e6  # beyond it is no current
+CURRENT_LIMIT_A = 1e6  # beyond it is no current, time or voltage
+TIME_LIMIT_S, VOLTAGE_LIMIT_V = 1e15, 1e5
 SAMPLED = 4096
 OUTLIER = 1000.0
 
 
 @contracted_kernel
 def largest_current(current_a: F, start: int, stop: int) -> float:
-    """Power of two above the record's largest current, one row in a thousand (of 20 or more, at least one) an outlier."""
+    """Power of two above the largest current; one row in a thousand (of 20 or more, at least one) is an outlier."""
     stride = 1 + (stop - start) // SAMPLED
     bins = np.zeros(64, dtype=np.int64)
     rows = 0
@@ -47,8 +48,10 @@ def span(time_s: F, current_a: F, start: int, stop: int, gap_s: float, ceiling: 
     q: float = 0.0
     low, high = 0.0, 0.0
     for k in range(start + 1, stop):
-        moved: float = current_a[k] * (time_s[k] - time_s[k - 1])
-        if abs(current_a[k]) <= ceiling and 0.0 < time_s[k] - time_s[k - 1] <= gap_s:
+        t0, t, i = time_s[k - 1], time_s[k], current_a[k]
+        # Each tested before it is computed with: without the compiler an overflow is a warning.
+        if abs(i) <= ceiling and abs(t0) <= TIME_LIMIT_S and abs(t) <= TIME_LIMIT_S and 0.0 < t - t0 <= gap_s:
+            moved: float = i * (t - t0)
             q += moved
             if q > high:
                 high = q

@@ -171,7 +171,7 @@ def count(
     ])  # fmt: skip
     records, code = np.zeros((bounds.size - 1, half.RECORD_COLUMNS)), np.zeros(bounds.size - 1, dtype=np.uint8)
     half_offsets, cycle_offsets = np.zeros_like(bounds), np.zeros_like(bounds)
-    space = 64 + 8 * (bounds.size - 1)
+    space = 64 + 8 * (bounds.size - 1) + rows // 500
     while True:
         halves = np.empty((space, half.HALF_COLUMNS))
         found = capacity_halves_kernel(t, i, v, counter, bounds, vector, halves, half_offsets, records, code)

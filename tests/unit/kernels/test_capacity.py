@@ -47,6 +47,15 @@ def test_worked_example_with_uneven_steps() -> None:
     assert records[0, c.DUPLICATES] == 1 and records[0, c.BAD_ROWS] == 0
 
 
+def test_range_changes_with_duplicate_stamps_and_a_missing_row() -> None:
+    """10 A, 1 A and 0.1 A ranges; the step's row repeats the stamp, or comes late: the new current holds till then."""
+    t = [0, 10, 10, 20, 20.5, 30, 40]
+    i = [10, 10, 1, 1, 0.1, 0.1, 0.1]
+    out, records, _, _ = halves(t, i, [3, 3, 2, 2, 1, 1, 1], least=1.0)
+    np.testing.assert_allclose(out[0, [c.CHARGE_C, c.ENERGY_J]], [100 + 10 + 2, 300 + 20 + 2], rtol=1e-12)
+    assert records[0, c.DUPLICATES] == 1
+
+
 def test_an_edge_between_polls_is_halved_and_its_deviation_stated() -> None:
     """0 A to 1 A within 6 s: 3 C with 6/sqrt(12) C; then 10 C."""
     out, _, _, _ = halves([0, 6, 16], [0, 1, 1], middle=1.0, least=1.0)
