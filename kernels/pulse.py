@@ -33,6 +33,7 @@ from kernels.pulse_edges import (
     resolution_of,
     rest_missed,
     rest_start,
+    steady,
     usable_rows,
     voltage_edge,
 )
@@ -250,7 +251,8 @@ def pulses(
                 continue
             end = pulse_end(time, current, rows, n, on, rest)
             # A load of a single stamp is a stray row; one near the limit of rest is the noise of a rest or a CV phase.
-            if time[rows[end]] > time[rows[on]] and height(current, rows, on, end, rest) > least:
+            high = height(current, rows, on, end, rest)
+            if time[rows[end]] > time[rows[on]] and high > least and steady(time, current, rows, on, end, high):
                 if number < found.shape[0]:
                     r[number], sd[number] = math.nan, math.nan
                     places[number, RECORD] = k

@@ -24,6 +24,8 @@ STALE_ROWS = 3  # rows before the first loaded one that may already carry the lo
 STALE_SPAN_S = 0.5  # or one and a half sampling intervals, the longer; seen: 0.22
 STALE_PART = 0.3  # least part of the whole step in one jump; seen: 0.70 and more
 NOISE_FACTOR = 6.0
+STEADY_PART = 0.2  # of the step: a current that moves by more within a second is no pulse
+SWING_ROWS = 8
 REST_SCAN = 64  # rows of rest that the noise is taken from
 RECURRENCES = 3  # of the smallest step, before it is taken for the converter's
 
@@ -92,6 +94,29 @@ def height(current: Float64Array, rows: Int64Array, on: int, end: int, rest: flo
     for k in range(on, end + 1):
         most = max(most, sign * current[rows[k]] - before)
     return most
+
+
+@kernel
+def steady(time: Float64Array, current: Float64Array, rows: Int64Array, on: int, end: int, high: float) -> bool:
+    """Whether the current stands, which a swing of a drive cycle or of a dithered voltage does not. `high`: its height.
+
+    It moves by at most STEADY_PART for a second (or one row) after the first row, which may be a ramp's; and a run of
+    no more than SWING_ROWS intervals has a mean near its height.
+    """
+    begin = on + 1 if end > on + 1 else on
+    low, most = current[rows[begin]], current[rows[begin]]
+    for k in range(begin + 1, end + 1):
+        low, most = min(low, current[rows[k]]), max(most, current[rows[k]])
+        if time[rows[k]] - time[rows[begin]] >= 1.0:
+            break
+    if most - low > STEADY_PART * high:
+        return False
+    if end - on > SWING_ROWS:
+        return True
+    total = 0.0
+    for k in range(on, end + 1):
+        total += abs(current[rows[k]])
+    return bool(total >= (1.0 - STEADY_PART) * high * (end - on + 1))
 
 
 @kernel

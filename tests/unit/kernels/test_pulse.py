@@ -127,6 +127,13 @@ def test_noise_around_the_limit_of_rest_is_no_pulse_unless_asked_for() -> None:
     assert call(time, current, voltage, settings=[(pulse.S_REST, 0.1)], space=30)[0] == 9
 
 
+def test_swings_of_a_drive_cycle_are_no_pulses() -> None:
+    time = np.arange(600.0)
+    current = np.where(time < 5.0, 0.0, 5.0 * np.sin(time))
+    n, *_, record = call(time, current, 3.7 + 0.03 * current, space=200)
+    assert n == 0 and list(record) == [status.NOT_FOUND]
+
+
 def test_each_refusal() -> None:
     time, current, voltage = step(seconds=5.0)
     assert list(call(time, current, voltage)[5][0]) == [0, 0, status.TOO_SHORT, status.TOO_SHORT]
