@@ -1,0 +1,214 @@
+"""Half-cell stoichiometry fit of slow curves, many in one call. No files, no search for the curve in a record.
+
+    v(z) = Up(y) - Un(x) + R i,   x = x_0 + z (x_100 - x_0),   y = y_0 + z (y_100 - y_0)
+
+with z the charge from the discharged (0) to the charged end (1) of the curve: Dubarry et al., J. Power Sources 219
+(2012) 204; Mohtat et al., J. Electrochem. Soc. 166 (2019) A2566. In a blended negative electrode graphite and silicon
+hold one potential and share the charge: x = (1 - f) G(t) + f S(t), Un = g(t), G and S the stoichiometries of both
+at the potential g(t); G(t) = t wherever graphite holds lithium, so that the equation is solvable where g is flat.
+
+Covariance: the model's errors are smooth, so residuals are correlated and (J'J)^-1 s^2 is far too small. Residuals are
+taken as a first-order autoregression with correlations R_ij = rho^|i-j|, and the covariance of ordinary least squares
+under it is s^2 A^-1 (J'RJ) A^-1, A = J'J. rho and s^2 are those whose expected residual moments, with the fitted
+directions taken out (tr(MR) and tr(LMRM), M = I - J A^-1 J', L the mean of both shifts), equal the observed ones.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels import status
+from kernels._jit import contracted_kernel
+from kernels.esoh_descent import FRACTION, HIGH, LOW, PARAMETERS, X0, X100, Y0, Y100, R, descend, inverted, model
+from kernels.esoh_spread import spread
+
+F = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+RMSE, RHO, DEGREES, STEPS, OUTPUTS = 6, 7, 8, 9, 10  # behind the parameters in a row of the output
+LEAST_POINTS = 20
+WINDOW_SD_MAX = 0.06  # an end of a window that is known no better is not known
+RMSE_MAX_V = 0.05  # beyond, the half-cell tables do not belong to this cell
+RHO_MAX = 0.98
+VOLTAGE_LIMIT_V = 100.0
+RIVAL = 9.0  # a minimum elsewhere whose sum of squares is larger by less than this per degree is as good: 3 sigma
+COARSE_STEPS, FINE_STEPS, POLISHED, COARSE_STRIDE = 6, 60, 2, 4
+
+
+@contracted_kernel
+def _positive_at(pos: F, pos_grid: F, potential: float) -> float:
+    """Stoichiometry of a falling table at that potential, within the table."""
+    low, high = 0, pos.shape[0] - 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        if pos[middle, 0] > potential:
+            low = middle
+        else:
+            high = middle
+    return float(pos_grid[0] + pos_grid[1] * low)
+
+
+@contracted_kernel
+def _begin(
+    p: F, start: F, current: float, z: F, v: F, pos: F, pos_grid: F, neg: F, neg_grid: F, out: F, jac: F
+) -> None:
+    """A start (x_0, x_100, f) with the positive window that makes both ends' voltages right."""
+    n = z.shape[0]
+    p[X0], p[X100], p[FRACTION], p[R] = start[0], start[1], start[2], 0.0
+    p[Y0], p[Y100] = 0.5, 0.5
+    model(p, current, z, n - 1, pos, pos_grid, neg, neg_grid, out, jac)
+    middle = pos_grid[0] + 0.5 * pos_grid[1] * (pos.shape[0] - 1)
+    k = pos.shape[0] // 2
+    offset = pos[k, 0] + (0.5 - middle) * pos[k, 1]
+    p[Y0] = _positive_at(pos, pos_grid, v[0] - out[0] + offset)
+    p[Y100] = _positive_at(pos, pos_grid, v[n - 1] - out[n - 1] + offset)
+
+
+@contracted_kernel
+def _usable(z: F, v: F, current: float) -> bool:
+    """Whether a curve can be fitted at all: enough finite points, charge in rising order from end to end."""
+    n = z.shape[0]
+    if n < LEAST_POINTS or not math.isfinite(current) or abs(current) > 1e6:
+        return False
+    for i in range(n):
+        if not (abs(v[i]) <= VOLTAGE_LIMIT_V and 0.0 <= z[i] <= 1.0):
+            return False
+        if i > 0 and not (z[i] >= z[i - 1]):
+            return False
+    return bool(z[n - 1] - z[0] > 0.5)
+
+
+@contracted_kernel
+def esoh_fit(
+    z: F, v: F, current: float, starts: F, pos: F, pos_grid: F, neg: F, neg_grid: F, row: F, covariance: F
+) -> int:
+    """One curve: fills `row` (10,) and `covariance` (6, 6) and returns the code.
+
+    `starts` (s, 3): x_0, x_100, f. Every start takes a few steps on every fourth point; the best ones are finished on
+    all. `pos` (m, 2) and `neg` (m, 2), blended (m, 6): values and slopes on the grids (low, step); falling tables.
+    Not fitted, so with a variance of zero: R without current, f without a blend or at its bound of zero.
+    """
+    row[:] = math.nan
+    covariance[:] = math.nan
+    if not _usable(z, v, current):
+        return status.BAD_INPUT
+    n, s = z.shape[0], starts.shape[0]
+    out, jac, work = np.empty(n), np.zeros((n, PARAMETERS)), np.zeros((5, PARAMETERS, PARAMETERS))
+    free = np.ones(PARAMETERS, dtype=np.bool_)
+    free[R] = current != 0.0
+    free[FRACTION] = neg.shape[1] == 6
+    tried, cost = np.empty((s, PARAMETERS)), np.empty(s)
+    stride = COARSE_STRIDE if n >= COARSE_STRIDE * 50 else 1
+    for k in range(s):
+        _begin(tried[k], starts[k], current, z, v, pos, pos_grid, neg, neg_grid, out, jac)
+        cost[k], _ = descend(
+            tried[k], current, z, v, stride, COARSE_STEPS, free, pos, pos_grid, neg, neg_grid, out, jac, work
+        )
+        if not math.isfinite(cost[k]):
+            cost[k] = math.inf
+    p, best, steps = np.full(PARAMETERS, math.nan), math.inf, -1
+    rival, rival_cost = np.full(PARAMETERS, math.nan), math.inf
+    for _ in range(min(POLISHED, s)):
+        k = int(np.argmin(cost))
+        cost[k] = math.inf
+        total, taken = descend(
+            tried[k], current, z, v, 1, FINE_STEPS, free, pos, pos_grid, neg, neg_grid, out, jac, work
+        )
+        if total < best:
+            rival_cost = best
+            rival[:] = p
+            best, steps = total, taken
+            p[:] = tried[k]
+        elif total < rival_cost:
+            rival_cost = total
+            rival[:] = tried[k]
+    if not math.isfinite(best):
+        return status.NOT_IDENTIFIABLE
+    row[RMSE], row[STEPS] = math.sqrt(best / n), float(steps)
+    if row[RMSE] > RMSE_MAX_V:
+        return status.OUTLIER
+    if steps < 0:
+        return status.NOT_IDENTIFIABLE
+    code = _judge(p, current, z, v, free, pos, pos_grid, neg, neg_grid, out, jac, work, row, covariance)
+    if code == status.OK and rival_cost <= best * (1.0 + RIVAL / row[DEGREES]):
+        for j in range(Y100 + 1):
+            if abs(rival[j] - p[j]) > max(4.0 * math.sqrt(covariance[j, j]), 0.01):
+                row[:PARAMETERS] = math.nan
+                covariance[:] = math.nan
+                return status.NOT_IDENTIFIABLE
+    return code
+
+
+@contracted_kernel
+def _judge(
+    p: F, current: float, z: F, v: F, free: NDArray[np.bool_], pos: F, pos_grid: F, neg: F, neg_grid: F,
+    out: F, jac: F, work: F, row: F, covariance: F,
+) -> int:  # fmt: skip
+    """Fills the row and the covariance of a finished fit if the data support it."""
+    if p[FRACTION] <= LOW[FRACTION]:
+        free[FRACTION] = False
+    model(p, current, z, 1, pos, pos_grid, neg, neg_grid, out, jac)
+    a = work[0]
+    a[:] = 0.0
+    for i in range(z.shape[0]):
+        out[i] = v[i] - out[i]
+        for j in range(PARAMETERS):
+            for k in range(PARAMETERS):
+                a[j, k] += jac[i, j] * jac[i, k]
+    at_bound = False
+    for j in range(PARAMETERS):
+        at_bound = at_bound or (free[j] and (p[j] <= LOW[j] or p[j] >= HIGH[j]))
+    if at_bound or not inverted(a, free, work[1], work[2]):
+        return status.NOT_IDENTIFIABLE
+    rho, degrees = spread(jac, out, free, work[1], RHO_MAX, np.empty_like(jac), work[2])
+    row[RHO], row[DEGREES] = rho, degrees
+    for j in range(PARAMETERS):
+        if not (0.0 <= work[2][j, j] < math.inf):
+            return status.NOT_IDENTIFIABLE
+        if j <= Y100 and math.sqrt(work[2][j, j]) > WINDOW_SD_MAX:
+            return status.NOT_IDENTIFIABLE
+    row[:PARAMETERS] = p
+    covariance[:] = work[2]
+    if neg.shape[1] != 6:
+        row[FRACTION] = math.nan
+    if current == 0.0:
+        row[R] = math.nan
+    return status.OK
+
+
+@contracted_kernel
+def esoh_batch(
+    z: F, v: F, offsets: Ints, current: F, starts: F, pos: F, pos_grid: F, neg: F, neg_grid: F,
+    rows: F, covariances: F, codes: NDArray[np.uint8],
+) -> None:  # fmt: skip
+    """`esoh_fit` of n curves that lie one behind the other: curve k is offsets[k] to offsets[k + 1] of z and v.
+
+    Fills rows (n, 10): x_0, x_100, y_0, y_100, R, f, RMSE, rho, degrees of freedom, steps; covariances (n, 6, 6) and
+    codes (n,). What a code other than OK withholds is NaN.
+    """
+    for k in range(codes.shape[0]):
+        first, last = offsets[k], offsets[k + 1]
+        if not (0 <= first <= last <= z.shape[0]):
+            rows[k] = math.nan
+            covariances[k] = math.nan
+            codes[k] = status.BAD_INPUT
+            continue
+        codes[k] = esoh_fit(
+            z[first:last], v[first:last], current[k], starts, pos, pos_grid, neg, neg_grid, rows[k], covariances[k]
+        )
+
+
+def warm_up() -> None:
+    """Compiles with the signatures of twin/esoh.py."""
+    z = np.linspace(0.0, 1.0, LEAST_POINTS)
+    falling = np.array([[4.5, -1.0], [3.5, -1.0]])
+    grid = np.array([0.0, 1.0])
+    for width in (2, 6):
+        neg = np.array([[1.0, -0.9, 0.0, 1.0, 0.0, 1.0], [0.1, -0.9, 1.0, 1.0, 1.0, 1.0]])[:, :width].copy()
+        esoh_batch(
+            z, z + 3.0, np.array([0, LEAST_POINTS]), np.ones(1), np.array([[0.02, 0.9, 0.1]]), falling, grid, neg, grid,
+            np.empty((1, OUTPUTS)), np.empty((1, PARAMETERS, PARAMETERS)), np.empty(1, dtype=np.uint8),
+        )  # fmt: skip

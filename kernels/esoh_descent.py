@@ -1,0 +1,202 @@
+"""Levenberg-Marquardt of a half-cell fit, with analytic derivatives: see kernels/esoh.py. No starts, no statistics."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels._jit import contracted_kernel, inlined
+
+F = NDArray[np.float64]
+
+X0, X100, Y0, Y100, R, FRACTION = 0, 1, 2, 3, 4, 5
+PARAMETERS = 6
+LOW = np.array([-0.05, 0.05, 0.05, -0.05, -1e6, 0.0])
+HIGH = np.array([0.95, 1.10, 1.10, 0.95, 1e6, 0.6])
+
+
+@inlined
+def _cubic(y0: float, m0: float, y1: float, m1: float, step: float, t: float) -> tuple[float, float]:
+    """Hermite's cubic and its slope at the fraction t of a cell of width `step`; outside 0 to 1 a straight line."""
+    if t < 0.0:
+        return y0 + m0 * step * t, m0
+    if t > 1.0:
+        return y1 + m1 * step * (t - 1.0), m1
+    rise = y1 - y0
+    d0, d1 = m0 * step, m1 * step
+    c2, c3 = 3.0 * rise - 2.0 * d0 - d1, d0 + d1 - 2.0 * rise
+    return y0 + t * (d0 + t * (c2 + t * c3)), (d0 + t * (2.0 * c2 + 3.0 * t * c3)) / step
+
+
+@inlined
+def _cell(rows: int, grid: F, at: float) -> tuple[int, float]:
+    """The table's cell and the place in it, below 0 or above 1 where `at` lies beyond the table."""
+    position = (at - grid[0]) / grid[1]
+    k = min(max(int(min(max(position, 0.0), 1e9)), 0), rows - 2)
+    return k, position - k
+
+
+@contracted_kernel
+def _one(table: F, grid: F, at: float) -> tuple[float, float]:
+    """Value and slope of a table (m, 2) of values and slopes; straight lines beyond its ends."""
+    k, t = _cell(table.shape[0], grid, at)
+    return _cubic(table[k, 0], table[k, 1], table[k + 1, 0], table[k + 1, 1], grid[1], t)
+
+
+@contracted_kernel
+def _blend(neg: F, grid: F, f: float, x: float, near: float) -> tuple[float, float, float, float]:
+    """t with (1 - f) G(t) + f S(t) = x, by Newton from `near` (the left side rises), and Un, dUn/dx, dUn/df there."""
+    t, s, own, slope = near, 0.0, 0.0, 0.0
+    k, place = 0, 0.0
+    for _ in range(16):
+        k, place = _cell(neg.shape[0], grid, t)
+        s, slope = _cubic(neg[k, 2], neg[k, 3], neg[k + 1, 2], neg[k + 1, 3], grid[1], place)
+        own, own_slope = _cubic(neg[k, 4], neg[k, 5], neg[k + 1, 4], neg[k + 1, 5], grid[1], place)
+        slope = max((1.0 - f) * own_slope + f * slope, 1e-3)
+        step = ((1.0 - f) * own + f * s - x) / slope
+        if abs(step) < 1e-7:
+            break
+        t -= min(max(step, -0.2), 0.2)
+    un, un_slope = _cubic(neg[k, 0], neg[k, 1], neg[k + 1, 0], neg[k + 1, 1], grid[1], place)
+    un_slope /= slope
+    return t, un, un_slope, -un_slope * (s - own)
+
+
+@contracted_kernel
+def model(p: F, current: float, z: F, stride: int, pos: F, pos_grid: F, neg: F, neg_grid: F, out: F, jac: F) -> None:
+    """Voltage `out` (n,) and its derivatives `jac` (n, 6) at every `stride`th of z (n,); the others are not touched."""
+    f = p[FRACTION]
+    blended = neg.shape[1] == 6
+    t = p[X0]
+    for i in range(0, z.shape[0], stride):
+        up, up_slope = _one(pos, pos_grid, p[Y0] + z[i] * (p[Y100] - p[Y0]))
+        x = p[X0] + z[i] * (p[X100] - p[X0])
+        by_fraction = 0.0
+        if blended:
+            t, un, un_slope, by_fraction = _blend(neg, neg_grid, f, x, t)
+        else:
+            un, un_slope = _one(neg, neg_grid, x)
+        out[i] = up - un + current * p[R]
+        jac[i, X0], jac[i, X100] = -un_slope * (1.0 - z[i]), -un_slope * z[i]
+        jac[i, Y0], jac[i, Y100] = up_slope * (1.0 - z[i]), up_slope * z[i]
+        jac[i, R], jac[i, FRACTION] = current, -by_fraction
+
+
+@contracted_kernel
+def _normal(v: F, out: F, jac: F, stride: int, a: F, g: F) -> float:
+    """a = J'J, g = J'(v - model) over every `stride`th row; returns the sum of squares."""
+    a[:] = 0.0
+    g[:] = 0.0
+    total = 0.0
+    for i in range(0, v.shape[0], stride):
+        away = v[i] - out[i]
+        total += away * away
+        for j in range(PARAMETERS):
+            g[j] += jac[i, j] * away
+            for k in range(j + 1):
+                a[j, k] += jac[i, j] * jac[i, k]
+    for j in range(PARAMETERS):
+        for k in range(j):
+            a[k, j] = a[j, k]
+    return total
+
+
+@contracted_kernel
+def inverted(a: F, free: NDArray[np.bool_], out: F, work: F) -> bool:
+    """Inverse of the free part of a positive definite matrix, zero elsewhere; False where it is not safely so.
+
+    Scaled to a unit diagonal first; Cholesky pivots below 1e-11 are no information (double precision ends at 1e-16).
+    """
+    n = a.shape[0]
+    work[:] = 0.0
+    out[:] = 0.0
+    for j in range(n):
+        if not free[j]:
+            continue
+        if not (a[j, j] > 1e-30):
+            return False
+        for k in range(j + 1):
+            if not free[k]:
+                continue
+            total = a[j, k] / math.sqrt(a[j, j] * a[k, k])
+            for m in range(k):
+                total -= work[j, m] * work[k, m]
+            if j == k:
+                if not (total > 1e-11):
+                    return False
+                work[j, j] = math.sqrt(total)
+            else:
+                work[j, k] = total / work[k, k]
+    for column in range(n):
+        if not free[column]:
+            continue
+        for j in range(column, n):
+            if free[j]:
+                total = 1.0 if j == column else 0.0
+                for m in range(column, j):
+                    total -= work[j, m] * out[m, column]
+                out[j, column] = total / work[j, j]
+        for j in range(n - 1, -1, -1):
+            if free[j]:
+                total = out[j, column]
+                for m in range(j + 1, n):
+                    total -= work[m, j] * out[m, column]
+                out[j, column] = total / work[j, j]
+    for j in range(n):
+        for k in range(n):
+            if free[j] and free[k]:
+                out[j, k] /= math.sqrt(a[j, j] * a[k, k])
+    return True
+
+
+@contracted_kernel
+def descend(
+    p: F, current: float, z: F, v: F, stride: int, most: int, free: NDArray[np.bool_],
+    pos: F, pos_grid: F, neg: F, neg_grid: F, out: F, jac: F, work: F,
+) -> tuple[float, int]:  # fmt: skip
+    """Levenberg-Marquardt within LOW and HIGH from `p`, which it moves; sum of squares and steps (-1: not settled).
+
+    Marquardt, J. SIAM 11 (1963) 431. Settled when a step would lower the sum by less than 1e-6 of the noise variance.
+    A parameter that pushes against its bound stays there for that step. `work` (5, 6, 6).
+    """
+    a, g, damped, inverse, trial = work[0], work[4, 0], work[1], work[2], work[4, 1]
+    moving = free.copy()
+    points = (z.shape[0] + stride - 1) // stride
+    model(p, current, z, stride, pos, pos_grid, neg, neg_grid, out, jac)
+    best = _normal(v, out, jac, stride, a, g)
+    damping = 1e-3
+    for step in range(most):
+        for j in range(PARAMETERS):
+            moving[j] = free[j] and not ((p[j] <= LOW[j] and g[j] < 0.0) or (p[j] >= HIGH[j] and g[j] > 0.0))
+        lowered = False
+        expected = 0.0
+        for _ in range(12):
+            damped[:] = a
+            for j in range(PARAMETERS):
+                damped[j, j] *= 1.0 + damping
+            if inverted(damped, moving, inverse, work[3]):
+                expected = 0.0
+                for j in range(PARAMETERS):
+                    move = 0.0
+                    for k in range(PARAMETERS):
+                        move += inverse[j, k] * g[k]
+                    expected += move * g[j]
+                    trial[j] = min(max(p[j] + move, LOW[j]), HIGH[j])
+                if expected <= 1e-6 * best / points or best <= 1e-20 * points:
+                    return best, step
+                model(trial, current, z, stride, pos, pos_grid, neg, neg_grid, out, jac)
+                total = 0.0
+                for i in range(0, z.shape[0], stride):
+                    total += (v[i] - out[i]) ** 2
+                if total < best:
+                    lowered = True
+                    break
+            damping = min(max(damping, 1e-6) * 6.0, 1e12)
+        if not lowered:
+            return best, step
+        p[:] = trial
+        best = _normal(v, out, jac, stride, a, g)
+        damping = max(damping * 0.1, 1e-12)
+    return best, -1
