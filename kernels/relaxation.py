@@ -27,60 +27,38 @@ from kernels import status
 from kernels._jit import contracted_kernel
 from kernels.relaxation_search import (
     AMPLITUDE, BETA, BETA_HIGH, BETA_LOW, BETA_SD, BLOCKS_MAX, BLOCKS_MIN, COLUMNS, CORRELATION, DRIFT_MAX, DURATION,
-    INDEPENDENT_MIN, END, END_SLOPE, K, K_SD, NOISE, SEEN_CHI2, T, TAU, TAU_HIGH, TAU_SD, TIME_LIMIT_S, USED, V_INF,
-    V_INF_SD, VOLTAGE_LIMIT_V, W, WHY_BOUND, WHY_DRIFTS, WHY_FEW, WHY_NONE, WHY_NOT_OVER, WHY_NOT_SEEN, WHY_SINGULAR,
-    WHY_TIME, WHY_WIDE, Y, Bytes, F, Ints, block_means, factorise, grid_start, projected_sums, search, solve_factored,
+    END, END_SLOPE, INDEPENDENT_MIN, K, K_SD, LOG_T, NOISE, SEEN_CHI2, T, TAU, TAU_HIGH, TAU_SD, TIME_LIMIT_S, USED,
+    V_INF, V_INF_SD, VOLTAGE_LIMIT_V, W, WHY_BOUND, WHY_DRIFTS, WHY_FEW, WHY_NONE, WHY_NOT_OVER, WHY_NOT_SEEN,
+    WHY_SINGULAR, WHY_TIME, WHY_WIDE, Y, Bytes, F, Ints,
+    block_means, correlation_time, factorise, grid_start, projected_sums, search, solve_factored,
 )  # fmt: skip
 
 
 @contracted_kernel
 def _residuals(
-    time_s: F, voltage_v: F, first: int, last: int, start_s: float, info: F, c: F, log_tau: float, beta: float, r: F
-) -> int:
-    """Residuals of every sample into `r`; how many."""
-    n, end = 0, info[1]
-    curved = c[1] != 0.0
-    log_end = math.log(end)
+    time_s: F, voltage_v: F, first: int, last: int, start_s: float, info: F, blocks: F, c: F, log_tau: float,
+    beta: float, r: F,
+) -> int:  # fmt: skip
+    """Residuals of every sample into `r`; how many. Within a block the exponential is its parabola, to 2e-6."""
+    n, end, j, left = 0, info[1], -1, 0.0
+    middle = e = slope = bend = 0.0
     for k in range(first, last):
         t, v = time_s[k] - start_s, voltage_v[k]
         if not (0.0 <= t <= TIME_LIMIT_S and abs(v) <= VOLTAGE_LIMIT_V):
             continue
-        e = 0.0
-        if curved:
-            e = 1.0 if t <= 0.0 else math.exp(-math.exp(min(beta * (math.log(t) - log_end - log_tau), 7.0)))
-        r[n] = v - info[2] - c[0] - c[1] * e - c[2] * t / end
+        if left <= 0.0:
+            j += 1
+            left, middle = blocks[W, j], blocks[T, j]
+            z = math.exp(min(beta * (blocks[LOG_T, j] - log_tau), 7.0))
+            e, slope, bend = math.exp(-z), 0.0, 0.0
+            if middle > 1e-6:
+                slope = -e * z * beta / middle
+                bend = slope * (beta - 1.0 - z * beta) / middle
+        left -= 1.0
+        away = t / end - middle
+        r[n] = v - info[2] - c[0] - c[1] * (e + away * (slope + 0.5 * bend * away)) - c[2] * (middle + away)
         n += 1
     return n
-
-
-@contracted_kernel
-def _correlation(r: F, n: int, parameters: int, variance: float) -> float:
-    """Integrated autocorrelation time [samples], at least 1: tau = 1 + 2 sum rho_k, window at 2.5 tau.
-
-    A fit of p parameters takes p tau/n off every rho_k, which is put back. A window of more than 40 lags goes on with
-    means of four: the long-run variance is the same, the cost stays n. Overwrites `r`.
-    """
-    folded, own = 1.0, variance
-    while own > 0.0:
-        raw, time, closed = 1.0, 1.0, False
-        for lag in range(1, min(n // 3, 40) + 1):
-            s = 0.0
-            for k in range(lag, n):
-                s += r[k] * r[k - lag]
-            raw += 2.0 * s / (n * own)
-            time = raw / max(1.0 - (2.0 * lag + 1.0) * parameters / n, 0.2)
-            if lag >= 2.5 * time:
-                closed = True
-                break
-        if closed or n < 240:
-            return float(max(folded * time * own / variance, 1.0))
-        n //= 4
-        folded *= 4.0
-        own = 0.0
-        for k in range(n):
-            r[k] = 0.25 * (r[4 * k] + r[4 * k + 1] + r[4 * k + 2] + r[4 * k + 3])
-            own += r[k] * r[k] / n
-    return 1.0
 
 
 @contracted_kernel
@@ -91,7 +69,7 @@ def _noise(r: F, n: int, parameters: int, row: F) -> float:
         square += r[k] * r[k]
     variance = square / (n - parameters)
     row[NOISE] = math.sqrt(variance)
-    row[CORRELATION] = _correlation(r, n, parameters, square / n)
+    row[CORRELATION] = correlation_time(r, n, parameters, square / n)
     return float(variance * row[CORRELATION])
 
 
@@ -117,7 +95,7 @@ def _line(
     if not det > 1e-12 * s * stt:
         return WHY_SINGULAR
     c[0], c[1], c[2] = (stt * b[0] - st * b[2]) / det, 0.0, (s * b[2] - st * b[0]) / det
-    used = _residuals(time_s, voltage_v, first, last, start_s, info, c, 0.0, 1.0, r)
+    used = _residuals(time_s, voltage_v, first, last, start_s, info, blocks, c, 0.0, 1.0, r)
     scale = _noise(r, used, 2, row)
     row[V_INF], row[K], row[END_SLOPE] = info[2] + c[0], -c[2] / end, c[2] / end
     row[V_INF_SD] = math.sqrt(scale * stt / det)
@@ -151,7 +129,7 @@ def _curve(
     z = math.exp(-beta * log_tau)
     row[END_SLOPE] = (c[2] - c[1] * beta * z * math.exp(-z)) / end
     row[END] = z
-    used = _residuals(time_s, voltage_v, first, last, start_s, info, c, log_tau, beta, r)
+    used = _residuals(time_s, voltage_v, first, last, start_s, info, blocks, c, log_tau, beta, r)
     scale = _noise(r, used, 5, row)
     reason = _doubt(blocks, n, row, m, b, c, sse, scale, log_tau, log_beta, low, end_min)
     if reason != WHY_NONE:

@@ -246,7 +246,7 @@ def search(
             gain = sse - try_sse
             log_tau, log_beta, sse = try_tau, try_beta, try_sse
             damping = max(damping * 0.2, 1e-9)
-            if moved < 1e-7 or (gain <= 1e-10 * sse and damping < 1e-2):
+            if moved < 1e-7 or (gain <= 1e-7 * sse and damping < 1e-2):
                 break
         else:
             damping *= 10.0
@@ -255,3 +255,33 @@ def search(
             if moved < 1e-7 or damping > 1e8:
                 break
     return log_tau, log_beta, sse
+
+
+@contracted_kernel
+def correlation_time(r: F, n: int, parameters: int, variance: float) -> float:
+    """Integrated autocorrelation time [samples], at least 1: tau = 1 + 2 sum rho_k, window at 2.5 tau.
+
+    A fit of p parameters takes p tau/n off every rho_k, which is put back. A window of more than 40 lags goes on with
+    means of four: the long-run variance is the same, the cost stays n. Overwrites `r`.
+    """
+    folded, own = 1.0, variance
+    while own > 0.0:
+        raw, time, closed = 1.0, 1.0, False
+        for lag in range(1, min(n // 3, 40) + 1):
+            s = 0.0
+            for k in range(lag, n):
+                s += r[k] * r[k - lag]
+            raw += 2.0 * s / (n * own)
+            time = raw / max(1.0 - (2.0 * lag + 1.0) * parameters / n, 0.2)
+            if lag >= 2.5 * time:
+                closed = True
+                break
+        if closed or n < 240:
+            return float(max(folded * time * own / variance, 1.0))
+        n //= 4
+        folded *= 4.0
+        own = 0.0
+        for k in range(n):
+            r[k] = 0.25 * (r[4 * k] + r[4 * k + 1] + r[4 * k + 2] + r[4 * k + 3])
+            own += r[k] * r[k] / n
+    return 1.0
