@@ -37,6 +37,7 @@ STEEP_TWICE, STEEP_ALONE = 1.5, 2.5
 ROUND_V, ROUND_WITHIN_V = 0.05, 0.002
 EMPTY_PART = 1.0 / 3.0
 MORE_OUT = 1.02
+WENT_ON = 0.01
 
 
 @contracted_kernel
@@ -69,6 +70,26 @@ def _steepness(time_s: F, current_a: F, voltage_v: F, half: F) -> float:
         return 0.0
     ratio: float = (near - end) / 0.05 / slope
     return ratio
+
+
+@contracted_kernel
+def _end_row(time_s: F, current_a: F, voltage_v: F, half: F, tolerance: float) -> int:
+    """Row at which a discharge ended: that of its lowest voltage, unless it went on above it at much the same current.
+
+    A machine that reaches its limit stops, holds or steps down. Where more than 1 % of the charge follows otherwise,
+    the lowest voltage was a misreading, and the last row stands.
+    """
+    low, last = int(half[c.LOW_ROW]), int(half[c.END_ROW])
+    least, above, went_on, before = 0.75 * abs(current_a[low]), voltage_v[low] + tolerance, 0.0, low
+    for k in range(low + 1, last + 1):
+        if not (abs(time_s[k]) <= TIME_LIMIT_S and abs(current_a[k]) <= CURRENT_LIMIT_A):
+            continue
+        if not abs(voltage_v[k]) <= VOLTAGE_LIMIT_V or time_s[k] < time_s[before]:
+            continue
+        if current_a[k] < -least and voltage_v[k] > above:
+            went_on -= current_a[k] * (time_s[k] - time_s[before])
+        before = k
+    return last if went_on > WENT_ON * half[c.CHARGE_C] else low
 
 
 @contracted_kernel
@@ -128,12 +149,17 @@ def capacity_cycles(
     """Cycles of n records from what `capacity_halves` found in them; returns their number, at most that of halves.
 
     Writes `cycles` (at least as many rows as `halves`, CYCLE_COLUMNS), `cycle_offsets` (n + 1) and two columns of
-    `records`. Cycles count from 1; a discharge before any charge is cycle 0.
+    `records`; a discharge's LOW columns become where it ended. Cycles count from 1; a discharge before any charge is
+    cycle 0.
     """
     at = 0
     cycle_offsets[0] = 0
     for r in range(half_offsets.shape[0] - 1):
         start, stop = half_offsets[r], half_offsets[r + 1]
+        for j in range(start, stop):
+            if halves[j, c.DIRECTION] < 0.0:
+                row = _end_row(time_s, current_a, voltage_v, halves[j], settings[c.TOLERANCE_V])
+                halves[j, c.LOW_ROW], halves[j, c.LOW_V] = row, voltage_v[row]
         limit, source = settings[c.LIMIT_V], LIMIT_GIVEN
         if math.isnan(limit):
             limit, source = _find_limit(time_s, current_a, voltage_v, halves[start:stop], settings[c.TOLERANCE_V])

@@ -89,7 +89,7 @@ class CycleCounts:
     coulombic_efficiency: Float64Array
     coulombic_efficiency_sd: Float64Array
     energy_efficiency: Float64Array
-    lowest_v: Float64Array  # under the discharge's current
+    lowest_v: Float64Array  # at which the discharge ended: the lowest under current, misreadings apart
     begin_s: Float64Array
     end_s: Float64Array
     gaps: Int64Array

@@ -73,6 +73,18 @@ def test_refusals_have_names() -> None:
     assert count_one(t[:end], i[:end], v[:end], settings=limit).first_cycle_efficiency() is not None
 
 
+def test_a_misread_voltage_is_no_limit() -> None:
+    t, i, v = cell(cycles=1)
+    at = int(np.flatnonzero(i < 0)[150])
+    for rows in (1, 3):
+        v[at : at + rows] = 0.0
+        for settings in (None, CountSettings(limit_v=3.0)):
+            whole = count_one(t, i, v, settings=settings)
+            assert whole.first_cycle_efficiency() == pytest.approx(0.87, rel=1e-4) and whole.limit_v[0] == 3.0
+            part = np.r_[0 : at + 60, i.size - 1]
+            assert refusal(count_one(t[part], i[part], v[part], settings=settings)).startswith("limit_")
+
+
 def test_a_counter_of_the_equipment_closes_a_gap() -> None:
     t, i, v = cell(cycles=1)
     counter = np.r_[0.0, np.cumsum(0.5 * (i[1:] + i[:-1]) * np.diff(t))] / 3600.0
