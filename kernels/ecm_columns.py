@@ -28,7 +28,8 @@ INFO_ENTRIES = 12
 CURRENT_LIMIT_A, VOLTAGE_LIMIT_V, TIME_LIMIT_S = 1e6, 1e4, 1e12  # beyond these a number is no measurement
 STEP = 0.05  # a change of this share of the current's span is a step
 FLAT = 1e-3  # a span below this share of the current is a constant current
-JUMP = 0.2  # of the voltage's span: a step that is worth looking for its misplaced row
+WINDOW = 5  # rows after a step in which its voltage must have come
+EARLY, LATE = 0.3, 0.1  # shares of a step's voltage: more is already there, less is not there yet
 
 
 @contracted_kernel
@@ -50,30 +51,56 @@ def _copy_rows(time_s: F, current_a: F, voltage_v: F, w: F) -> int:
 
 
 @contracted_kernel
+def _held_since(i: F, k: int, step_a: float) -> int:
+    """First of the rows up to k, at most WINDOW back, that have the current of row k."""
+    b = k
+    while b > 0 and k - b < WINDOW and abs(i[b - 1] - i[k]) <= step_a:
+        b -= 1
+    return b
+
+
+@contracted_kernel
+def _step_resistance(w: F, m: int, step_a: float) -> float:
+    """Largest change of voltage per change of current within WINDOW rows of a step."""
+    i, v, used = w[W_CURRENT], w[W_VOLTAGE], w[W_USED]
+    largest = 0.0
+    for k in range(m - 1):
+        change = abs(i[k + 1] - i[k])
+        base = _held_since(i, k, step_a)
+        if change > step_a and used[base] > 0.0:
+            for j in range(k, min(k + 1 + WINDOW, m)):
+                largest = max(largest, used[j] * abs(v[j] - v[base]) / change)
+    return largest
+
+
+@contracted_kernel
 def _misplaced(w: F, m: int, step_a: float) -> None:
     """Takes rows out that a cycler wrote with the current of one side of a step and the voltage of the other.
 
-    Seen in 170 of 210 measured pulses. Early voltage: the last row of the old current already carries the step. Late
-    voltage: the first row of the new current does not carry it yet; the new current then flows only after it.
+    Seen in 170 of 210 measured pulses. Early voltage: the last rows of the old current already carry the step. Late
+    voltage: the first rows of the new current, up to four of them, do not carry it yet; the old current still flows.
     """
-    low, high = math.inf, -math.inf
-    for k in range(m):
-        if w[W_USED, k] > 0.0:
-            low, high = min(low, w[W_VOLTAGE, k]), max(high, w[W_VOLTAGE, k])
-    least = JUMP * (high - low)
-    i, v = w[W_CURRENT], w[W_VOLTAGE]
+    ohm = _step_resistance(w, m, step_a)
+    i, v, used = w[W_CURRENT], w[W_VOLTAGE], w[W_USED]
     for k in range(m - 1):
-        if abs(i[k + 1] - i[k]) <= step_a:
+        whole = ohm * abs(i[k + 1] - i[k])
+        steady = k == 0 or abs(i[k] - i[k - 1]) <= step_a
+        if abs(i[k + 1] - i[k]) <= step_a or not steady or not used[k] > 0.0:
             continue
-        if k > 0 and abs(i[k] - i[k - 1]) <= step_a:
-            jump = abs(v[k + 1] - v[k - 1]) * w[W_USED, k + 1] * w[W_USED, k - 1]
-            if jump > least and abs(v[k] - v[k - 1]) > 0.5 * jump:
-                w[W_USED, k] = 0.0
-        if k + 2 < m and abs(i[k + 2] - i[k + 1]) <= step_a and w[W_USED, k] > 0.0:
-            jump = abs(v[k + 2] - v[k]) * w[W_USED, k + 2]
-            if jump > least and abs(v[k + 1] - v[k]) < 0.2 * jump:
-                w[W_USED, k + 1] = 0.0
-                w[W_DRIVE, k + 1] = i[k]
+        direction = 1.0 if i[k + 1] > i[k] else -1.0
+        early = k
+        for b in range(k - 1, _held_since(i, k, step_a) - 1, -1):
+            if used[b] > 0.0 and direction * (v[k] - v[b]) > EARLY * whole:
+                early = b
+                break
+        if early < k:
+            used[early + 1 : k + 1] = 0.0
+            continue
+        for j in range(k + 1, min(k + 1 + WINDOW, m)):
+            if used[j] > 0.0 and abs(v[j] - v[k]) >= LATE * whole:
+                break
+            used[j] = 0.0
+            w[W_DRIVE, j] = i[k]
 
 
 @contracted_kernel

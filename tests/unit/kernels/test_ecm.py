@@ -130,17 +130,17 @@ def test_correlated_residuals_widen_the_band() -> None:
     assert white[report.INFLATION] < 1.5 < 4.0 < coloured[report.INFLATION]
 
 
+@pytest.mark.parametrize("rows", [1, 2, 3])
 @pytest.mark.parametrize("which", ["early", "late"])
-def test_a_row_with_one_sides_current_and_the_others_voltage_does_not_count(which: str) -> None:
+def test_a_row_with_one_sides_current_and_the_others_voltage_does_not_count(which: str, rows: int) -> None:
+    """As in the LG M50 file, where they repeat the stamp of the step, up to four times."""
     t = np.arange(0.0, 100.0, 0.5)
     i, v = pulse(t, 10.0, 50.0, -5.0, 0.03, [(0.01, 8.0)])
     k = 20  # the last row at rest; the step is right after it
-    if which == "early":
-        t, i, v = (np.insert(a, k + 1, x) for a, x in ((t, t[k]), (i, 0.0), (v, v[k] - 0.15)))
-    else:
-        t, i, v = (np.insert(a, k + 1, x) for a, x in ((t, t[k]), (i, -5.0), (v, v[k])))
+    where, wrong = np.full(rows, k + 1), (0.0, v[k] - 0.15) if which == "early" else (-5.0, v[k])
+    t, i, v = np.insert(t, where, t[k]), np.insert(i, where, wrong[0]), np.insert(v, where, wrong[1])
     out, _, code = fit(t, i, v, pairs=1)
-    assert code == status.OK and out[report.USED] == len(t) - 1
+    assert code == status.OK and out[report.USED] == len(t) - rows
     np.testing.assert_allclose(out[[2, 3, 4]], [0.03, 0.01, 8.0], rtol=1e-4)
 
 

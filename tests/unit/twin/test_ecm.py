@@ -149,3 +149,30 @@ def test_refuses_what_makes_no_sense() -> None:
 def test_student_is_the_published_table() -> None:
     """Abramowitz and Stegun, table 26.10, 97.5 %: 2.571 at 5, 2.228 at 10, 2.042 at 30 degrees of freedom."""
     np.testing.assert_allclose(student_95(np.array([5, 10, 30])), [2.571, 2.228, 2.042], rtol=3e-3)
+
+
+@pytest.mark.data
+def test_measured_pulses(measured_data) -> None:
+    """108 pulses of LG M50 cells: 10 s, 10 s of rest, misplaced and repeated rows, some cut short at the voltage limit.
+
+    Where two pairs are told apart, the total must be the resistance of the last true rest sample against the end of the
+    pulse, which needs no model; 2 % for the slow drift that a pair takes up differently.
+    """
+    import pandas as pd
+
+    table = pd.read_parquet(measured_data / "lgm50_pulses.parquet")
+    groups = [g for _, g in table.groupby(["temperature_c", "soc_level", "cell"], sort=False)]
+    flat = pd.concat(groups)
+    marks = np.r_[0, np.cumsum([len(g) for g in groups])]
+    fits = fit_ecms(marks, *(flat[name].to_numpy() for name in ("prog_time_s", "current_a", "voltage_v")))
+    assert np.isin(fits.status, [status.OK, status.REDUCED]).all()
+    told = np.flatnonzero(fits.pairs == 2)
+    assert told.size >= 85 and np.median(fits.rmse_v[told]) < 5e-4
+    apart = []
+    for n in told:
+        pulse = groups[n][groups[n].status == "D"]
+        loaded = pulse[pulse.current_a < -1.0].iloc[-1]
+        apart.append(fits.total_ohm[n] / ((loaded.voltage_v - groups[n].voltage_v.iloc[0]) / loaded.current_a) - 1.0)
+    print(f"two pairs in {told.size} of 108, total against the plain quotient {np.median(apart):+.2%}")
+    assert np.abs(apart).max() < 0.05 and np.median(np.abs(apart)) < 0.02
+    assert all(fits.reason(n) for n in range(108) if n not in told)
