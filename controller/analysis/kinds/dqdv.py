@@ -55,6 +55,7 @@ class Dqdv:
                 "direction": "charge" if branch.current_a > 0.0 else "discharge",
                 "branch_current_a": branch.current_a,
                 "bandwidth_v": float(curves.bandwidth[k]),
+                "least_span_v": _span(options),
             }
             reason = curves.reason(k)
             rows += [_row(head, peak, reason or None) for peak in per_branch[k]]
@@ -67,7 +68,8 @@ class Dqdv:
         width = next((row["bandwidth_v"] for row in rows if row.get("bandwidth_v") is not None), None)
         if width is None:
             return None
-        found, curves = _curves(record, Options({"bandwidth_v": float(width)}))
+        least = next(v for row in rows if isinstance(v := row.get("least_span_v"), float))
+        found, curves = _curves(record, Options({"bandwidth_v": float(width), "least_span_v": least}))
         if curves is None:
             return None
         data: list[dict[str, Any]] = []
@@ -125,7 +127,7 @@ def _alike(found: Sequence[Branch]) -> list[list[int]]:
 
 def _row(head: Row, peak: Peak | None, refused: str | None) -> Row:
     """One finding; None for what is not known."""
-    empty: Row = dict.fromkeys(("branch", "direction", "branch_current_a", "bandwidth_v"))
+    empty: Row = dict.fromkeys(("branch", "direction", "branch_current_a", "bandwidth_v", "least_span_v"))
     values: dict[str, Cell] = dict.fromkeys(("peak", *FIGURES))
     if peak is not None:
         values = {"peak": peak.name, **{name: _known(getattr(peak, name)) for name in FIGURES}}

@@ -26,6 +26,8 @@ def test_rows_and_figure_of_lgm50(measured_data: Path) -> None:
     figure = dqdv.figure(given, rows)
     assert figure is not None and len(figure["data"]) == 3
     json.dumps(figure, allow_nan=False)
+    full = dqdv.figure(given, dqdv.analyse(given, Options({"least_span_v": 1.0})))
+    assert full is not None and len(full["data"]) == 2
 
 
 @pytest.mark.data

@@ -65,6 +65,13 @@ def test_batch_equals_one_by_one_and_refuses_in_words() -> None:
     assert ocv(holed).status == status.DEGRADED and abs(ocv(holed).discharge_ah - 2.0) < 2e-3
 
 
+def test_a_coarse_grid_is_a_thinned_fine_one() -> None:
+    test, _ = slow_cell()
+    fine, coarse = ocv(test), ocv(test, points=11)
+    np.testing.assert_allclose(coarse.ocv_v, fine.ocv_v[::20], rtol=1e-12)
+    assert len(ocv(test, points=401).ocv_v) == 401 and len(ocv(test, points=7).soc) == 7
+
+
 def test_wrong_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match="differ in length"):
         ocv(SlowTest(np.zeros(3), np.zeros(2), np.zeros(3)))
