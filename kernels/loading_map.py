@@ -48,6 +48,7 @@ GATE = 5.0  # sd; a sample further off is a splice, a fly or a wrinkle: one in t
 MISSES_MAX = 3  # so many in a row on the same side are the web: it has stepped; in one lane: that lane has
 BLOCK = 256  # events between kept covariances
 DISTANCE_MAX_M = 1e7
+VALUE_MAX_KG_M2 = 1e3  # far beyond any web, and near enough that double precision keeps the covariance
 
 # Memory between events, (3 + lanes,): place, samples used, misses in a row with their sign, and the same of every lane.
 M_PLACE, M_USED, M_MISSES, M_LANE = 0, 1, 2, 3
@@ -200,7 +201,7 @@ def loading_map_filter(
         memory[M_PLACE] = where_m[k]
         if lane[k] < 0:
             continue
-        if not math.isfinite(value[k]):
+        if not abs(value[k]) <= VALUE_MAX_KG_M2:
             code[k] = status.BAD_INPUT
             continue
         nu, s, found = measure(par, lane[k], gauge[k], value[k], x, p, memory, gain)

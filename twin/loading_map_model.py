@@ -26,6 +26,7 @@ POSITION_MAX_M = 1e6
 LANES_MAX = 500
 TUNE_SAMPLES = 3000  # enough for every parameter of the model; the map itself uses all samples
 TUNE_RUNS = 90  # of the filter
+RIPPLE_CANDIDATES = 8
 ALONE_SD = 8.0  # robust standard deviations
 FALSE_RIPPLE = 1e-3  # chance that pure noise is taken for a ripple (Scargle 1982, equation 18)
 
@@ -167,29 +168,32 @@ def tuned(s: Samples, couple: Float64Array) -> Float64Array:
     free = [k.P_NOISE, k.P_DRIFT_SD, k.P_DRIFT_M, k.P_WALK] + ([k.P_NOISE_WET] if wet else [])
     # Half a search is enough to see a ripple by; the second starts afresh around what the first found.
     tune_kernel(par, np.array(free, dtype=np.int64), couple, where, lane, gauge, value, TUNE_RUNS // 2)
-    if _find_ripple(par, couple, where, lane, gauge, value):
+    if _find_ripple(par, couple, s):
         free.append(k.P_RIPPLE_SD)
     tune_kernel(par, np.array(free, dtype=np.int64), couple, where, lane, gauge, value, TUNE_RUNS)
     return par
 
 
-def _find_ripple(
-    par: Float64Array, couple: Float64Array, where: Float64Array, lane: Ints, gauge: Ints, value: Float64Array
-) -> bool:
-    """Looks for one wavelength in what the filter could not foresee; sets it and a first amplitude in `par`."""
-    n = value.size
-    x, p, memory = (
-        np.empty(k.LANE + len(couple)),
-        np.empty((k.LANE + len(couple),) * 2),
-        np.empty(k.M_LANE + len(couple)),
-    )
+def _filtered(par: Float64Array, couple: Float64Array, s: Samples) -> tuple[float, Float64Array, Float64Array, Codes]:
+    """Twice the negative log likelihood, innovations, their variances, codes."""
+    n, states = s.value.size, k.LANE + len(couple)
+    x, p, memory = np.empty(states), np.empty((states, states)), np.empty(k.M_LANE + len(couple))
     nu, var, code = np.empty(n), np.empty(n), np.empty(n, dtype=np.uint8)
     start_kernel(par, x, p, memory)
-    filter_kernel(par, couple, where, lane, gauge, value, 0, n, x, p, memory, nu, var, code)
-    used = np.flatnonzero((code == status.OK) & (gauge == 0))
+    cost = filter_kernel(par, couple, s.where_m, s.lane, s.gauge, s.value, 0, n, x, p, memory, nu, var, code)
+    return cost, nu, var, code
+
+
+def _find_ripple(par: Float64Array, couple: Float64Array, s: Samples) -> bool:
+    """Looks for one wavelength in what the filter could not foresee; sets it and a first amplitude in `par`.
+
+    A filter distorts what it leaves, and a scan has side bands: of the highest peaks the likelihood takes one, or none.
+    """
+    cost, nu, var, code = _filtered(par, couple, s)
+    used = np.flatnonzero((code == status.OK) & (s.gauge == 0))
     if used.size < 4 * len(couple):
         return False
-    place, signal = where[used], nu[used] / np.sqrt(var[used])
+    place = _picked(s.where_m, used)
     length = float(place[-1] - place[0])
     spacing = np.diff(place)
     apart = float(np.median(spacing[spacing > 0.0])) if (spacing > 0.0).any() else 0.0
@@ -197,13 +201,19 @@ def _find_ripple(
         return False
     step = 0.5 / length
     power = np.empty(min(int(length / apart), 2 * TUNE_SAMPLES))
-    spectrum_kernel(np.ascontiguousarray(place), np.ascontiguousarray(signal), step, power)
+    spectrum_kernel(place, nu[used] / np.sqrt(var[used]), step, power)
     power[:40] = 0.0  # longer than a twentieth of the record is drift
-    peak = int(np.argmax(power))
-    if power[peak] < math.log(power.size / FALSE_RIPPLE) or not 0 < peak < power.size - 1:
-        return False
-    low, top, high = power[peak - 1], power[peak], power[peak + 1]
-    bend = low - 2.0 * top + high
-    par[k.P_RIPPLE_M] = 1.0 / (step * (peak + 1 + (0.5 * (low - high) / bend if bend < 0.0 else 0.0)))
-    par[k.P_RIPPLE_SD] = par[k.P_NOISE] * math.sqrt(2.0 * top / used.size)
-    return True
+    peaks = 1 + np.flatnonzero((power[1:-1] > power[:-2]) & (power[1:-1] >= power[2:]))
+    peaks = peaks[power[peaks] > math.log(power.size / FALSE_RIPPLE)]
+    best = par.copy()
+    for peak in peaks[np.argsort(-power[peaks])][:RIPPLE_CANDIDATES]:
+        low, top, high = power[peak - 1], power[peak], power[peak + 1]
+        bend = low - 2.0 * top + high
+        trial = par.copy()
+        trial[k.P_RIPPLE_M] = 1.0 / (step * (peak + 1 + (0.5 * (low - high) / bend if bend < 0.0 else 0.0)))
+        trial[k.P_RIPPLE_SD] = par[k.P_NOISE] * math.sqrt(2.0 * top / used.size)
+        found = _filtered(trial, couple, s)[0]
+        if found < cost:
+            cost, best = found, trial
+    par[:] = best
+    return bool(par[k.P_RIPPLE_SD] > 0.0)

@@ -171,7 +171,7 @@ def test_spectrum_has_its_peak_where_the_wave_is() -> None:
 anything = st.floats(allow_nan=True, allow_infinity=True)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=300)
 @given(st.lists(st.tuples(anything, st.integers(-3, 9), st.integers(0, 1), anything), max_size=30))
 def test_any_floats_give_a_status(rows) -> None:
     where = np.array([r[0] for r in rows], dtype=np.float64)
@@ -182,5 +182,11 @@ def test_any_floats_give_a_status(rows) -> None:
     assert not math.isnan(cost)
     good = code[lane < 0] == status.PREDICTED
     assert np.isnan(loading[~good]).all()
-    if np.abs(value[np.isfinite(value)]).max(initial=0.0) < 1e3:
-        assert np.isfinite(loading[good]).all() and np.isfinite(sd[good]).all()
+    assert np.isfinite(loading[good]).all() and np.isfinite(sd[good]).all()
+
+
+def test_readings_that_no_web_has_are_bad_input() -> None:
+    """Three in a row once overflowed the covariance of a web that steps."""
+    loading, sd, _, code = filtered(parameters(), [0.0, 0.0, 0.0, 1.0], [0, 0, 0, 1], [0.0, 0.0, -1.4e154, 999.0])
+    assert list(code) == [status.OUTLIER, status.OUTLIER, status.BAD_INPUT, status.OUTLIER]
+    assert np.isfinite(loading).all() and np.isfinite(sd).all()
