@@ -47,11 +47,15 @@ def span(time_s: F, current_a: F, start: int, stop: int, gap_s: float, ceiling: 
     """Charge [C] between the extremes of q, signed by which extreme came first; stops once it reaches `least`."""
     q: float = 0.0
     low, high = 0.0, 0.0
-    for k in range(start + 1, stop):
-        t0, t, i = time_s[k - 1], time_s[k], current_a[k]
-        # Each tested before it is computed with: without the compiler an overflow is a warning.
-        if abs(i) <= ceiling and abs(t0) <= TIME_LIMIT_S and abs(t) <= TIME_LIMIT_S and 0.0 < t - t0 <= gap_s:
-            moved: float = i * (t - t0)
+    t0 = math.nan
+    for k in range(start, stop):
+        t, i = time_s[k], current_a[k]
+        if not (abs(i) <= ceiling and abs(t) <= TIME_LIMIT_S):
+            continue
+        dt = t - t0
+        t0 = t
+        if 0.0 < dt <= gap_s:
+            moved: float = i * dt
             q += moved
             if q > high:
                 high = q
