@@ -1,8 +1,8 @@
 """Direct-current resistance from current pulses: R(tau) = (v(tau) - v_rest) / (i(tau) - i_rest). SI units, batches.
 
-The procedure is that of IEC 62660-1:2018, 7.3, and of the USABC battery test manual (INL/EXT-14-32849, HPPC): the
-voltage at tau after the step against the last voltage of the rest before. kernels/pulse_edges.py finds the steps.
-v(tau) and i(tau) are interpolated between the rows around tau; variances by the first-order law (JCGM 100:2008, 5.1.2):
+The procedure is the HPPC test's (Battery Test Manual For Plug-In Hybrid Electric Vehicles, INL/EXT-14-32849, 2014):
+the voltage at tau after the step against the last of the rest before. kernels/pulse_edges.py finds the steps. v(tau)
+and i(tau) are interpolated between the rows around tau; variances by the first-order law (JCGM 100:2008, 5.1.2):
 
     var v = s_v2 (wa2 + wb2 + 1) + (v' e)2 + (v' s_t)2       e = (tau - ta)(tb - tau)/(2 tau)
     var R = (var v + R2 s_i2 (wa2 + wb2 + 1)) / di2 + (dR/dSOC)2 var SOC
