@@ -10,11 +10,15 @@ from numpy.typing import NDArray
 from configs.loader import LoadedLine
 from controller.pipeline.pipeline import Stage, StageKey
 from controller.types import Float64Array, Frame, FrameKind, Int64Array, Quality
+from twin.cycles import CycleBook
 from twin.ekf import CellFilter
 from twin.loading import WebLoading
 
 COULOMB_PER_AH = 3600.0
 NS_PER_S = 1_000_000_000
+
+CYCLE_TAGS = {"step", "cycle", "voltage_v", "current_a", "charge_ah", "discharge_ah"}
+"""What a rack must offer for its cycles to be followed."""
 
 
 def build_stages(loaded: LoadedLine) -> dict[StageKey, Stage]:
@@ -26,6 +30,9 @@ def build_stages(loaded: LoadedLine) -> dict[StageKey, Stage]:
         group = found[0]
         twin = CellFilter(loaded.cells[cells.device], group.points)
         stages[StageKey(cells.device, group.name, "ekf")] = CellStage(twin, cells.publish_period_s)
+        if {tag.name for tag in group.tag} >= CYCLE_TAGS:
+            book = CycleBook(loaded.cells[cells.device], group.points)
+            stages[StageKey(cells.device, group.name, "cycles")] = CycleStage(book)
     for web in loaded.file.twin.web:
         equipment = loaded.equipment[web.device]
         gauge = equipment.find("gauge_mass_loading_kg_m2")
@@ -82,6 +89,36 @@ class CellStage:
 
     def checkpoint(self) -> bytes:
         """The filter's whole state."""
+        return self._twin.checkpoint()
+
+    def restore(self, saved: bytes) -> None:
+        """Continue from it. Raises ValueError."""
+        self._twin.restore(saved)
+
+
+class CycleStage:
+    """Capacity and first-cycle efficiency, on the discharge's end that makes them known."""
+
+    def __init__(self, twin: CycleBook) -> None:
+        self._twin = twin
+
+    def process(self, frame: Frame) -> list[Frame]:
+        """A row for every discharge that has just ended; bad rows of the Frame are left out."""
+        found = []
+        for rows in _samples(frame):
+            good = rows[frame.quality[rows] < Quality.BAD]
+            columns = (frame.columns[name][good] for name in ("step", "cycle", "voltage_v", "current_a"))
+            counters = (frame.columns[name][good] for name in ("charge_ah", "discharge_ah"))
+            results = self._twin.update(frame.point[good].astype(np.int64), *columns, *counters)
+            if results.channel.size:
+                point = results.channel.astype(np.int32)
+                times = np.full(point.size, int(frame.time_ns[good].max()), dtype=np.int64)
+                quality = np.zeros(point.size, dtype=np.uint8)
+                found.append(_result(frame, "cell_cycle", times, point, results.columns(), quality))
+        return found
+
+    def checkpoint(self) -> bytes:
+        """The book so far."""
         return self._twin.checkpoint()
 
     def restore(self, saved: bytes) -> None:

@@ -17,6 +17,7 @@ import configs
 from configs.schema import CellModel, Equipment, FormationRecipe
 from kernels import status
 from simulators.machines.formation_rack import FormationRack
+from twin.cycles import CycleBook
 from twin.ekf import CellFilter
 
 CONFIGS = Path(configs.__file__).parent
@@ -55,6 +56,8 @@ def followed(request: pytest.FixtureRequest) -> dict[str, np.ndarray]:
     rack = started_rack(request.param)
     twin = CellFilter(CellModel.model_validate(load("cells/lgm50_21700.toml")), rack.channels)
     quality = np.zeros(rack.channels, dtype=np.uint8)
+    book, cycles = CycleBook(twin.model, rack.channels), []
+    channel = np.arange(1, rack.channels + 1)
     rows = []
     for k in range(1, HOURS * 3600 // POLL_S + 1):
         rack.advance(START_NS + k * POLL_S * 10**9)
@@ -68,10 +71,14 @@ def followed(request: pytest.FixtureRequest) -> dict[str, np.ndarray]:
             quality,
             net_charge_c=counter * 3600.0,
         )
+        counters = (np.floor(seen[name] * 1e5) / 1e5 for name in ("charge_ah", "discharge_ah"))
+        ended = book.update(channel, seen["step"], seen["cycle"], seen["voltage_v"], seen["current_a"], *counters)
+        cycles += list(zip(ended.channel, *ended.columns().values(), strict=True))
         row = [seen["step"], true["soc"], states.soc, states.soc_sd, states.status]
         rows.append([*row, true["capacity_ah"], states.capacity_ah, states.capacity_sd_ah])
     names = ("step", "true_soc", "soc", "soc_sd", "status", "true_capacity", "capacity", "capacity_sd")
-    return dict(zip(names, np.array(rows).transpose(1, 0, 2), strict=True))
+    followed = dict(zip(names, np.array(rows).transpose(1, 0, 2), strict=True))
+    return followed | {"cycles": np.array(cycles), "true_efficiency": rack.truth()["first_cycle_efficiency"]}
 
 
 def test_soc_is_within_two_percent_after_the_first_full_charge(followed: dict[str, np.ndarray]) -> None:
@@ -107,3 +114,15 @@ def test_capacity_is_learned(followed: dict[str, np.ndarray]) -> None:
 def test_hardly_a_sample_is_refused(followed: dict[str, np.ndarray]) -> None:
     assert np.mean(followed["status"] == status.OUTLIER) < 1e-3
     assert set(np.unique(followed["status"])) <= {status.OK, status.STARTED, status.OUTLIER, status.PREDICTED}
+
+
+def test_capacity_and_first_cycle_efficiency_come_with_the_discharges(followed: dict[str, np.ndarray]) -> None:
+    channel, cycle, _, discharge_ah, _, efficiency, verdict = followed["cycles"].T
+    for k in (1, 2):
+        assert sorted(channel[cycle == k]) == list(range(1, 65)), f"every channel's discharge of cycle {k}, once"
+    first = cycle == 1
+    assert (verdict[first] == 0).all()
+    true = followed["true_efficiency"][channel[first].astype(int) - 1]
+    assert np.abs(efficiency[first] - true).max() < 0.002
+    assert np.isnan(efficiency[~first]).all()
+    assert 4.5 < np.median(discharge_ah[cycle == 2]) < 5.2
