@@ -78,7 +78,7 @@ def _misplaced(w: F, m: int, step_a: float) -> None:
     """Takes rows out that a cycler wrote with the current of one side of a step and the voltage of the other.
 
     Seen in 170 of 210 measured pulses. Early voltage: the last rows of the old current already carry the step. Late
-    voltage: the first rows of the new current, up to four of them, do not carry it yet; the old current still flows.
+    voltage: the first rows of the new current do not carry it yet; the old current still flows. Both up to WINDOW rows.
     """
     ohm = _step_resistance(w, m, step_a)
     i, v, used = w[W_CURRENT], w[W_VOLTAGE], w[W_USED]
