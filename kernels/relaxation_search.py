@@ -77,6 +77,9 @@ def block_means(time_s: F, voltage_v: F, first: int, last: int, start_s: float, 
     are not finite or beyond a limit are left out, and so are those before the start.
     """
     info[:] = 0.0
+    if not abs(start_s) <= TIME_LIMIT_S:
+        info[3] = WHY_FEW
+        return 0
     before, end, level, step = -1.0, -1.0, 0.0, math.inf
     count, total = 0, 0.0
     for k in range(first, last):

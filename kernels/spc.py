@@ -51,48 +51,26 @@ def _usable(parameters: F, i: int) -> bool:
 
 
 @kernel
-def _shift(register: float, bit: bool, bits: int) -> float:
-    """Register of the last `bits` yes-or-no answers with one more."""
-    return float(((int(register) << 1) | (1 if bit else 0)) & ((1 << bits) - 1))
-
-
-@kernel
-def _ones(register: float) -> int:
-    """Yes-answers among at most five."""
-    r = int(register)
-    return (r & 1) + ((r >> 1) & 1) + ((r >> 2) & 1) + ((r >> 3) & 1) + ((r >> 4) & 1)
-
-
-@kernel
-def _rules(s: F, z: float) -> int:
-    """Western Electric's four rules on z = (x - centre)/sigma; the last point must take part in the signal."""
-    flags = 0
-    if abs(z) > 3.0:
-        flags |= BEYOND_3_SIGMA
-    s[UP_2], s[DOWN_2] = _shift(s[UP_2], z > 2.0, 3), _shift(s[DOWN_2], z < -2.0, 3)
-    if (z > 2.0 and _ones(s[UP_2]) >= 2) or (z < -2.0 and _ones(s[DOWN_2]) >= 2):
-        flags |= TWO_OF_THREE
-    s[UP_1], s[DOWN_1] = _shift(s[UP_1], z > 1.0, 5), _shift(s[DOWN_1], z < -1.0, 5)
-    if (z > 1.0 and _ones(s[UP_1]) >= 4) or (z < -1.0 and _ones(s[DOWN_1]) >= 4):
-        flags |= FOUR_OF_FIVE
-    if z > 0.0:
-        s[RUN] = max(s[RUN], 0.0) + 1.0
-    elif z < 0.0:
-        s[RUN] = min(s[RUN], 0.0) - 1.0
-    else:
-        s[RUN] = 0.0
-    if abs(s[RUN]) >= 8.0:
-        flags |= EIGHT_OF_ONE_SIDE
-    return flags
+def _ones(register: int) -> int:
+    """Yes-answers among the last five."""
+    return (
+        (register & 1) + ((register >> 1) & 1) + ((register >> 2) & 1) + ((register >> 3) & 1) + ((register >> 4) & 1)
+    )
 
 
 @kernel
 def imr_update(state: F, parameters: F, values: F, offsets: Ints, out: F, flags: Bytes) -> None:
-    """Individuals and moving range. parameters (n, 2): centre, sigma. out (total, 2): z, moving range."""
+    """Individuals and moving range. parameters (n, 2): centre, sigma. out (total, 2): z, moving range.
+
+    Western Electric's four rules on z = (x - centre)/sigma; the last point must take part in a signal. Answers
+    are added without branches, which a processor would guess wrong on noise.
+    """
     for i in range(offsets.shape[0] - 1):
         good = _usable(parameters, i)
         centre, sigma = parameters[i, CENTRE], parameters[i, SIGMA]
         s = state[i]
+        up2, down2, up1, down1 = int(s[UP_2]), int(s[DOWN_2]), int(s[UP_1]), int(s[DOWN_1])
+        run, last, seen = int(s[RUN]), s[LAST], s[SEEN] > 0.0
         for k in range(offsets[i], offsets[i + 1]):
             x = values[k]
             out[k, 0] = out[k, 1] = math.nan
@@ -100,16 +78,24 @@ def imr_update(state: F, parameters: F, values: F, offsets: Ints, out: F, flags:
                 flags[k] = BAD
                 continue
             z = (x - centre) / sigma
-            found = _rules(s, z)
-            if s[SEEN] > 0.0:
-                out[k, 1] = abs(x - s[LAST])
-                if out[k, 1] > D4 * D2 * sigma:
-                    found |= MOVING_RANGE
+            a2, b2, a1, b1 = int(z > 2.0), int(z < -2.0), int(z > 1.0), int(z < -1.0)
+            up2, down2 = ((up2 << 1) | a2) & 7, ((down2 << 1) | b2) & 7
+            up1, down1 = ((up1 << 1) | a1) & 31, ((down1 << 1) | b1) & 31
+            above, below = int(z > 0.0), int(z < 0.0)
+            run = above * (max(run, 0) + 1) + below * (min(run, 0) - 1)
+            high, low = int(z > 3.0), int(z < -3.0)
+            found = BEYOND_3_SIGMA * (high | low) + ABOVE * high + BELOW * low
+            found += TWO_OF_THREE * ((a2 & int(_ones(up2) >= 2)) | (b2 & int(_ones(down2) >= 2)))
+            found += FOUR_OF_FIVE * ((a1 & int(_ones(up1) >= 4)) | (b1 & int(_ones(down1) >= 4)))
+            found += EIGHT_OF_ONE_SIDE * int(abs(run) >= 8)
+            if seen:
+                out[k, 1] = abs(x - last)
+                found += MOVING_RANGE * int(out[k, 1] > D4 * D2 * sigma)
             out[k, 0] = z
-            s[LAST], s[SEEN] = x, 1.0
-            if found & BEYOND_3_SIGMA:
-                found |= ABOVE if z > 0.0 else BELOW
+            last, seen = x, True
             flags[k] = found
+        s[UP_2], s[DOWN_2], s[UP_1], s[DOWN_1] = up2, down2, up1, down1
+        s[RUN], s[LAST], s[SEEN] = run, last, 1.0 if seen else 0.0
 
 
 @kernel

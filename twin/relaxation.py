@@ -139,7 +139,8 @@ def fit_relaxation(
 
 
 def _flat(name: str, values: Float64Array) -> Float64Array:
-    column = np.ascontiguousarray(values, dtype=np.float64)
+    # Writable: a read-only array (Polars, Arrow) is another type to Numba, and a quarter minute more to compile.
+    column = np.require(values, np.float64, ["C", "W"])
     if column.ndim != 1:
         raise ValueError(f"{name} has shape {column.shape}; it must be flat")
     return column

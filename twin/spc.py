@@ -79,7 +79,7 @@ class Capability:
 
 def individuals_limits(values: Float64Array, offsets: Int64Array | None = None) -> tuple[Float64Array, Float64Array]:
     """Centre and sigma (n,) from values in control: mean, and mean moving range / 1.128. nan where there is none."""
-    flat = np.ascontiguousarray(values, dtype=np.float64)
+    flat = np.require(values, np.float64, ["C", "W"])
     ends = _offsets(offsets, flat, 1 if offsets is None else len(offsets) - 1, one_each=False)
     out, code = np.empty((ends.size - 1, 3)), np.empty(ends.size - 1, dtype=np.uint8)
     imr_limits_kernel(flat, ends, out, code)
@@ -109,7 +109,8 @@ class _Chart:
 
     def update(self, values: Float64Array, offsets: Int64Array | None = None) -> ChartPoints:
         """Adds one value per channel, or channel i's values offsets[i] to offsets[i + 1]. ValueError: shapes."""
-        flat = np.ascontiguousarray(values, dtype=np.float64)
+        # Writable, because a read-only array is another type to Numba and would be compiled anew.
+        flat = np.require(values, np.float64, ["C", "W"])
         ends = _offsets(offsets, flat, self.channels, one_each=True)
         out, flags = np.empty((flat.size, 2)), np.empty(flat.size, dtype=np.uint8)
         self._kernel(flat, ends, out, flags)
@@ -189,7 +190,7 @@ class CapabilityIndex:
 
     def update(self, values: Float64Array, offsets: Int64Array | None = None) -> Capability:
         """Adds values as a chart does; the index of everything so far."""
-        flat = np.ascontiguousarray(values, dtype=np.float64)
+        flat = np.require(values, np.float64, ["C", "W"])
         ends = _offsets(offsets, flat, self.channels, one_each=True)
         out, code = np.empty((self.channels, 6)), np.empty(self.channels, dtype=np.uint8)
         cpk_update_kernel(self._state, self._limits, flat, ends, out, code)
@@ -229,7 +230,7 @@ class HotellingChart:
         return ChartPoints(value=out, other=np.repeat(self._limit, np.diff(ends)), flags=flags)
 
     def _table(self, values: Float64Array) -> NDArray[Any]:
-        table = np.ascontiguousarray(values, dtype=np.float64)
+        table = np.require(values, np.float64, ["C", "W"])
         if table.ndim != 2 or table.shape[1] != self.variables:
             raise ValueError(f"observations have shape {table.shape}; expected (total, {self.variables})")
         return table

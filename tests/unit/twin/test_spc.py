@@ -5,6 +5,8 @@ import pytest
 
 from kernels import spc as layout
 from kernels import status
+from kernels._jit import jit_enabled
+from kernels.spc import imr_update
 from twin.spc import (
     CapabilityIndex,
     CusumChart,
@@ -96,3 +98,11 @@ def test_what_makes_no_sense_is_said() -> None:
     ):
         with pytest.raises(ValueError, match=r"weight|limit|variables|observations|values|shape"):
             call()
+
+
+def test_read_only_columns_need_no_second_compilation() -> None:
+    values = np.zeros(3)
+    values.flags.writeable = False
+    before = len(imr_update.signatures) if jit_enabled() else 0
+    IndividualsChart(np.zeros(3), 1.0).update(values)
+    assert not jit_enabled() or len(imr_update.signatures) <= max(before, 1)
