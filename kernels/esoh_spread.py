@@ -119,14 +119,22 @@ def spread(
         if level <= 0.0 or seen >= product / level:
             rho = high
         else:
-            for _ in range(12):
-                middle = 0.5 * (low + high)
-                level, product = expected_moments(jac, free, inverse, c, middle, rj, work)
-                if seen > product / level:
-                    low = middle
+            # The ratio is nearly straight in rho: false position (Illinois: Dowell & Jarratt, BIT 11 (1971) 168).
+            above = product / level - seen
+            level, product = expected_moments(jac, free, inverse, c, low, rj, work)
+            below = product / level - seen
+            for _ in range(8):
+                if below >= 0.0:
+                    break
+                rho = low - below * (high - low) / (above - below)
+                level, product = expected_moments(jac, free, inverse, c, rho, rj, work)
+                away = product / level - seen
+                if abs(away) < 1e-4:
+                    break
+                if away > 0.0:
+                    high, above, below = rho, away, 0.5 * below
                 else:
-                    high = middle
-            rho = 0.5 * (low + high)
+                    low, below, above = rho, away, 0.5 * above
     level, product = expected_moments(jac, free, inverse, c, rho, rj, work)
     degrees = max(n * (1.0 - rho * rho) / (1.0 + rho * rho) - count, 4.0)
     degrees = max(1.0 / (1.0 / degrees + 2.0 * rho / (n * (1.0 - rho * rho))), 4.0)
