@@ -56,18 +56,23 @@ COMPILED_S = 1.5
 CANCEL_AGAIN_S = 5.0
 """A library may swallow one cancellation; the end of a run must not hang on that."""
 
+LIVE_KERNELS = ("ekf", "line_protocol", "loading")
+"""What runs while the line runs. The others serve files (`celltwin analyse`) and compile at their first use there."""
+
 Say = Callable[[str], None]
 
 
 def warm_up(say: Say) -> None:
-    """Compile every kernel, or load it from the cache, and load what is loaded at first use; says what takes long."""
+    """Compile what runs live, or load it from the cache, and load what is loaded at first use; says what takes long."""
     import numpy as np
     import pyarrow as pa
 
     from kernels.warm_up import warm_up as warm_up_kernels
 
     say("preparing kernels; a first start compiles them, which takes some ten seconds")
-    warm_up_kernels(lambda name, s: say(f"compiled kernel {name} in {s:.1f} s") if s > COMPILED_S else None)
+    warm_up_kernels(
+        lambda name, s: say(f"compiled kernel {name} in {s:.1f} s") if s > COMPILED_S else None, LIVE_KERNELS
+    )
     pa.array(np.zeros(1))  # imports pandas where that is installed, half a second that no poll should wait for
     # What start-up made lives as long as the process. Left to the collector, each full pass walks the compiler's
     # hundreds of thousands of objects and stops the loop for a quarter of a second.
