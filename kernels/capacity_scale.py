@@ -66,3 +66,9 @@ def span(time_s: F, current_a: F, start: int, stop: int, gap_s: float, ceiling: 
                 if high - q >= least:
                     return q - high
     return high - low
+
+
+def warm_up() -> None:
+    """Compiles with the signatures of kernels/capacity.py."""
+    two = np.zeros(2)
+    span(two, two, 0, 2, 1.0, ceiling_of(largest_current(two, 0, 2)), 1.0)
