@@ -21,8 +21,8 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## run a simulated line: 24 h of plant time in about 90 s, live page and report
 	@$(BIN)/celltwin demo
 
-test: $(READY) ## run the tests (within five minutes on two cores)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+test: $(READY) ## run the tests (within five minutes on two cores; they wait for each other's programs, hence three workers)
+	@$(BIN)/python -m pytest -n 3 --dist loadfile
 
 check: $(READY) ## lint, format, types, import contracts
 	@$(BIN)/ruff check .
