@@ -6,6 +6,7 @@ Every chart takes one value per channel (a stream) or ragged batches by `offsets
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,7 +88,7 @@ def individuals_limits(values: Float64Array, offsets: Int64Array | None = None) 
     return out[:, 0].copy(), out[:, 1].copy()
 
 
-class _Chart:
+class _Chart(ABC):
     """Memory and parameters of one kind of chart on n channels."""
 
     kind = ""
@@ -116,8 +117,9 @@ class _Chart:
         self._kernel(flat, ends, out, flags)
         return ChartPoints(value=out[:, 0], other=out[:, 1], flags=flags)
 
+    @abstractmethod
     def _kernel(self, flat: Float64Array, ends: Int64Array, out: Float64Array, flags: NDArray[np.uint8]) -> None:
-        raise NotImplementedError
+        """The chart's own kernel: `flat` in, `out` and `flags` written, the state moved on."""
 
     def checkpoint(self) -> bytes:
         """Everything that a restart needs."""
