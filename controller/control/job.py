@@ -72,6 +72,13 @@ class Job:
             except PeerError as error:
                 log.debug("%s: no state: %s", self._device, error)  # the supervisor tells of the loss
                 pause_s = ASK_S
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                # A library cancelled one of its own calls. That is a lost answer and no reason to end the line.
+                log.warning("%s: a request was cancelled by its library; asking again", self._device)
+                pause_s = ASK_S
             await asyncio.sleep(pause_s)
 
     async def _step(self) -> float:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 from asyncua import Client, ua
@@ -51,6 +51,23 @@ def hush() -> None:
         logging.getLogger(name).addFilter(_only_when_asked)
 
 
+@asynccontextmanager
+async def deadline(wall_s: float) -> AsyncIterator[None]:
+    """asyncio.timeout around calls into asyncua.
+
+    asyncua may answer a cancellation with a CancelledError of a class of its own (wait_for2, when the connection breaks
+    at the same moment). asyncio.timeout turns only the plain one into TimeoutError; the other would pass for somebody
+    cancelling the whole task, and end it.
+    """
+    async with asyncio.timeout(wall_s):
+        try:
+            yield
+        except asyncio.CancelledError as cancelled:
+            if type(cancelled) is asyncio.CancelledError:
+                raise
+            raise asyncio.CancelledError from cancelled
+
+
 class Requests:
     """A client that is connected once and never again: asyncua hangs when one Client object is connected twice
     under packet loss (opcua-asyncio #1660). Its own supervisor may reconnect transport and session underneath.
@@ -81,7 +98,7 @@ class Requests:
     async def ask(self, what: str, call: Awaitable[R]) -> R:
         """Await one request under our own deadline; every failure comes out as a PeerError that says what and where."""
         try:
-            async with asyncio.timeout(self._options.timeout_s):
+            async with deadline(self._options.timeout_s):
                 return await call
         except Exception as problem:
             raise status.translate(problem, f"{self.where}: {what}") from problem
@@ -89,7 +106,7 @@ class Requests:
     async def connect(self) -> None:
         """Socket, secure channel, session. One deadline over all of it, since each step has only its own."""
         try:
-            async with asyncio.timeout(3 * self._options.timeout_s):
+            async with deadline(3 * self._options.timeout_s):
                 await self.client.connect()
         except Exception as problem:
             raise status.translate(problem, f"{self.where}: connecting") from problem
@@ -162,7 +179,7 @@ class Requests:
         client = self.client
         publishing = client.uaclient.session._publish_task  # asyncua leaves it running when the transport is gone
         try:
-            async with asyncio.timeout(self._options.timeout_s):
+            async with deadline(self._options.timeout_s):
                 await client.disconnect()
         except Exception as problem:
             logging.getLogger(__name__).debug("%s: closing: %r", self.where, problem)

@@ -25,8 +25,8 @@ START_S = 60.0
 def line_file(folder: Path, free_port: Callable[[], int], **extra: str) -> Path:
     """A copy of the A-sample line on free ports; `extra` maps a table header to TOML text that is appended."""
     text = packaged("lines")["a_sample"].read_text()
-    for old in ("48477", "50277", "8377"):
-        text = text.replace(old, str(free_port()))
+    # In one pass: a port that was just put in may contain the digits of the next one.
+    text = re.sub(r"\b(48477|50277|8377)\b", lambda _: str(free_port()), text)
     for table, body in extra.items():
         text += f"\n[{table}]\n{body}\n"
     path = folder / "line.toml"
