@@ -1,4 +1,4 @@
-"""The deadline around asyncua: its own kind of CancelledError is a timeout like any other, and never ends the caller."""
+"""The deadline around asyncua: its own kind of CancelledError is a timeout like any other; it never ends the caller."""
 
 from __future__ import annotations
 
