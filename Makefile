@@ -22,7 +22,7 @@ demo: $(READY) ## run a simulated line: 24 h of plant time in about 90 s, live p
 	@$(BIN)/celltwin demo
 
 test: $(READY) ## run the tests (within five minutes on two cores; they wait for each other's programs, hence three workers)
-	@$(BIN)/python -m pytest -n 3 --dist loadfile
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 check: $(READY) ## lint, format, types, import contracts
 	@$(BIN)/ruff check .

@@ -213,7 +213,7 @@ class _Controller:
     def _on_state(self, device: str, state: ConnectionState, detail: str) -> None:
         self._view.set_connection(device, state, detail)
         if state is ConnectionState.BACKING_OFF:
-            self._gaps.broken(device, detail)
+            self._gaps.broken(device, detail, self._clock.now_ns())
 
     def _jobs(self) -> Sequence[tuple[str, Job]]:
         commander = Commander(self._drivers, self._loaded.equipment, self._clock, self._pipeline.record)

@@ -37,13 +37,16 @@ class GapDetector:
         self._rules = rules
         self._jitter_s = JITTER_S * speed
         self._last_ns: dict[tuple[str, str], int] = {}
-        self._broken: dict[tuple[str, str], str] = {}
+        self._broken: dict[tuple[str, str], tuple[str, int]] = {}
 
-    def broken(self, device: str, reason: str) -> None:
-        """The connection of `device` was interrupted: the next Frame of each of its streams may follow a gap."""
+    def broken(self, device: str, reason: str, at_ns: int) -> None:
+        """The connection of `device` was found interrupted at plant time `at_ns`: its streams may have a gap there.
+
+        A server that comes back may first repeat old values, so the suspicion lasts until data newer than `at_ns` came.
+        """
         for key in self._last_ns:
             if key[0] == device:
-                self._broken.setdefault(key, reason)
+                self._broken.setdefault(key, (reason, at_ns))
 
     def observe(self, frame: Frame) -> Frame | None:
         """Take a Frame into account; returns a gap record when data are missing before it."""
@@ -51,16 +54,21 @@ class GapDetector:
         rule = self._rules.get(key)
         if rule is None or frame.rows == 0:
             return None
-        first, newest = int(frame.time_ns.min()), int(frame.time_ns.max())
+        newest = int(frame.time_ns.max())
         last = self._last_ns.get(key)
         self._last_ns[key] = newest if last is None else max(last, newest)
-        reason = self._broken.pop(key, None)
-        if last is None or (reason is None and not rule.polled):
+        reason, at_ns = self._broken.get(key, (None, 0))
+        if reason is not None and newest > at_ns:
+            del self._broken[key]
+        if last is None or newest <= last or (reason is None and not rule.polled):
             return None
-        silence_s = (first - last) / 1e9
+        stamps = np.unique(np.append(frame.time_ns[frame.time_ns > last], last))
+        longest = int(np.argmax(np.diff(stamps)))
+        silence_s = float(stamps[longest + 1] - stamps[longest]) / 1e9
         if silence_s <= max(GAP_PERIODS * rule.period_s, self._jitter_s):
             return None
-        return _record(frame, last, silence_s, reason or "device did not keep its period, or polls were late")
+        why = reason or "device did not keep its period, or polls were late"
+        return _record(frame, int(stamps[longest]), silence_s, why)
 
     def checkpoint(self) -> bytes:
         """Last stamps, for the durable state of the run folder."""
@@ -70,7 +78,7 @@ class GapDetector:
         """Continue from an earlier process's stamps; what lies between is a gap with this `reason`."""
         for device, stream, ns in json.loads(saved):
             self._last_ns[(device, stream)] = ns
-            self._broken[(device, stream)] = reason
+            self._broken[(device, stream)] = (reason, ns)
 
 
 def _record(frame: Frame, from_ns: int, silence_s: float, reason: str) -> Frame:

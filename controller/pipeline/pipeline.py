@@ -87,7 +87,7 @@ class Pipeline:
         state: dict[str, bytes] = {}
         for frame in frames:
             if frame.stream == "event" and CONNECTION in frame.text["source"]:
-                self._gaps.broken(frame.device, "connection interrupted")
+                self._gaps.broken(frame.device, "connection interrupted", int(frame.time_ns[0]))
             gap = self._gaps.observe(frame)
             if gap is not None:
                 log.warning("%s: gap of %.0f s in %s", frame.device, gap.columns["duration_s"][0], frame.stream)

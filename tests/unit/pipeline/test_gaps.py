@@ -54,9 +54,9 @@ def test_a_quiet_subscription_is_no_gap_unless_the_connection_broke() -> None:
     gaps = GapDetector(RULES)
     gaps.observe(frame("coater1", "coater", 0))
     assert gaps.observe(frame("coater1", "coater", 5000)) is None
-    gaps.broken("coater1", "cable")
+    gaps.broken("coater1", "cable", 5005 * S)
     assert gaps.observe(frame("coater1", "coater", 5010)) is None, "the server had queued what came meanwhile"
-    gaps.broken("coater1", "cable")
+    gaps.broken("coater1", "cable", 5900 * S)
     gap = gaps.observe(frame("coater1", "coater", 6000))
     assert gap is not None
     assert gap.text["reason"] == ("cable",)
@@ -82,3 +82,24 @@ def test_streams_without_a_rule_and_late_stamps_are_left_alone() -> None:
     gaps.observe(frame("rack1", "channel", 100))
     assert gaps.observe(frame("rack1", "channel", 50)) is None
     assert gaps.observe(frame("rack1", "channel", 120)) is None
+
+
+def test_a_server_that_repeats_old_values_first_does_not_hide_the_gap() -> None:
+    gaps = GapDetector(RULES)
+    gaps.observe(frame("coater1", "coater", 100))
+    gaps.broken("coater1", "cable", 900 * S)
+    assert gaps.observe(frame("coater1", "coater", 90, 100)) is None
+    assert gaps.observe(frame("coater1", "coater", 110)) is None, "the last of the server's queue"
+    gap = gaps.observe(frame("coater1", "coater", 1700, 1710))
+    assert gap is not None
+    assert gap.time_ns.tolist() == [110 * S]
+    assert gap.columns["duration_s"].tolist() == [1590.0]
+    assert gaps.observe(frame("coater1", "coater", 5000)) is None, "the suspicion is over"
+
+
+def test_a_hole_within_one_batch_is_found() -> None:
+    gaps = GapDetector(RULES)
+    gaps.observe(frame("rack1", "channel", 0))
+    gap = gaps.observe(frame("rack1", "channel", 20, 40, 400, 420))
+    assert gap is not None
+    assert gap.columns["duration_s"].tolist() == [360.0]
