@@ -61,13 +61,11 @@ async def run_demo(
 
 async def finish(folder: RunFolder, console: Console) -> None:
     """Build the report and print the summary and where everything is."""
-    from controller.report.build import build_report
-    from controller.report.summary import summary
+    from controller.report.build import build
     from controller.tables import books_table, summary_table
 
     console.print("building the report")
-    report = await asyncio.to_thread(build_report, folder.path)
-    figures = await asyncio.to_thread(summary, folder.path)
+    report, figures = await asyncio.to_thread(build, folder.path)
     console.print(summary_table(figures))
     console.print(books_table(figures))
     console.print(f"report:  {report}")
