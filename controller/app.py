@@ -29,6 +29,7 @@ from controller.historian import Drainer, Sink, Spool
 from controller.historian.parquet import ParquetSink
 from controller.housekeeping import Housekeeping, RunRecord
 from controller.pipeline.gaps import GapDetector, StreamRule
+from controller.pipeline.late import Late
 from controller.pipeline.pipeline import GAPS_STATE, Pipeline, Stage, StageKey
 from controller.pipeline.stages import build_stages
 from controller.records import event
@@ -53,11 +54,14 @@ DRAIN_AWAY_S = 3.0
 COMPILED_S = 1.5
 """Wall seconds beyond which a kernel was compiled rather than loaded from the cache, and is worth a line."""
 
+LATE_S = 60.0
+"""Wall seconds that a complete run waits for kernels that still compile: a cold start of a short run."""
+
 CANCEL_AGAIN_S = 5.0
 """A library may swallow one cancellation; the end of a run must not hang on that."""
 
 LIVE_KERNELS = ("ekf", "line_protocol", "loading")
-"""What runs while the line runs. The others serve files (`celltwin analyse`) and compile at their first use there."""
+"""What every sample needs. What only events need is prepared while the line runs (controller/pipeline/late.py)."""
 
 Say = Callable[[str], None]
 
@@ -128,6 +132,7 @@ class _Controller:
             for d in loaded.file.device
         }
         self._gaps = _gap_detector(loaded, self._clock.speed)
+        self._late = Late()
         stages = self._build_stages()
         self._pipeline = Pipeline(
             self._clock,
@@ -150,6 +155,7 @@ class _Controller:
         devices = [asyncio.create_task(task.run(), name=name) for name, task in self._device_tasks()]
         jobs = [asyncio.create_task(job.run(), name=f"job {device}") for device, job in self._jobs()]
         house = asyncio.create_task(housekeeping.run(), name="housekeeping")
+        late = asyncio.create_task(self._late.prepare(self._pipeline.catch_up), name="late kernels")
         stopped = asyncio.create_task(stop.wait(), name="stop")
         status = "failed"
         try:
@@ -163,7 +169,15 @@ class _Controller:
             raise
         finally:
             await _cancel([stopped, house, *jobs, *devices])
+            await self._end_late(late, status)
             await self._end(status, drains)
+
+    async def _end_late(self, late: asyncio.Task[None], status: str) -> None:
+        """A run that reached its planned end waits for what still compiles; others keep it in their checkpoints."""
+        if status == "complete" and self._options.duration_s is not None and not late.done():
+            self._say("waiting for the kernels of finished steps, which still compile")
+            await asyncio.wait([late], timeout=LATE_S)
+        await _cancel([late])
 
     async def _end(self, status: str, drains: Sequence[asyncio.Task[None]]) -> None:
         """The devices are let go; make the rest durable, deliver what can be delivered, and say so in run.json."""
@@ -189,7 +203,7 @@ class _Controller:
 
     def _build_stages(self) -> dict[StageKey, Stage]:
         """Twins, continued from their checkpoints where this folder has some."""
-        stages = build_stages(self._loaded)
+        stages = build_stages(self._loaded, self._late)
         for key, stage in stages.items():
             saved = self._spool.load_state(key.state)
             if saved is not None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from controller.clock import Clock
@@ -49,6 +51,10 @@ class Stage(Protocol):
         """Results that follow from this Frame, often none. Runs on the worker thread."""
         ...
 
+    def catch_up(self) -> Sequence[Frame]:
+        """Results of what had to wait for kernels that come late (late.py). Runs on the worker thread."""
+        ...
+
     def checkpoint(self) -> bytes:
         """The stage's whole state."""
         ...
@@ -80,25 +86,44 @@ class Pipeline:
             self._fed_by.setdefault((key.device, key.stream), []).append(key)
         self._failed: set[StageKey] = set()
         self._saved_at: dict[StageKey, float] = {}
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # by device: one batch after the other
 
     async def accept(self, frames: Sequence[Frame]) -> None:
-        """Make Frames and what follows from them durable, then show them."""
+        """Make Frames of one device and what follows from them durable, then show them."""
+        if not frames:
+            return
         batch: list[Frame] = []
         state: dict[str, bytes] = {}
-        for frame in frames:
-            if frame.stream == "event" and CONNECTION in frame.text["source"]:
-                self._gaps.broken(frame.device, "connection interrupted", int(frame.time_ns[0]))
-            gap = self._gaps.observe(frame)
-            if gap is not None:
-                log.warning("%s: gap of %.0f s in %s", frame.device, gap.columns["duration_s"][0], frame.stream)
-                batch.append(gap)
-            batch.append(frame)
-            for key in self._fed_by.get((frame.device, frame.stream), ()):
-                batch += await self._run_stage(key, frame, state)
-        state[GAPS_STATE] = self._gaps.checkpoint()
-        await self._append(batch, state)
+        async with self._turns[frames[0].device]:
+            for frame in frames:
+                if frame.stream == "event" and CONNECTION in frame.text["source"]:
+                    self._gaps.broken(frame.device, "connection interrupted", int(frame.time_ns[0]))
+                gap = self._gaps.observe(frame)
+                if gap is not None:
+                    log.warning("%s: gap of %.0f s in %s", frame.device, gap.columns["duration_s"][0], frame.stream)
+                    batch.append(gap)
+                batch += await self._follow(frame, state)
+            state[GAPS_STATE] = self._gaps.checkpoint()
+            await self._append(batch, state)
         for watch in self._watchers:
             watch(batch)
+
+    async def catch_up(self) -> None:
+        """Let every stage work off what had to wait for its kernels, and make that durable."""
+        for key, stage in self._stages.items():
+            async with self._turns[key.device]:
+                batch: list[Frame] = []
+                state: dict[str, bytes] = {}
+                waited, sound = await self._guarded(key, stage.catch_up)
+                for frame in waited:
+                    batch += await self._follow(frame, state)
+                if not batch:
+                    continue
+                if sound:
+                    state[key.state] = stage.checkpoint()
+                await self._append(batch, state)
+            for watch in self._watchers:
+                watch(batch)
 
     async def record(self, frame: Frame, state: Mapping[str, bytes] | None = None) -> None:
         """Make one record (command, event), and state that belongs to it, durable and show it; no twin sees records."""
@@ -114,21 +139,31 @@ class Pipeline:
         """End the worker thread. Nothing may be accepted afterwards."""
         self._worker.shutdown(wait=True)
 
+    async def _follow(self, frame: Frame, state: dict[str, bytes]) -> list[Frame]:
+        """The Frame and everything that follows from it: a result may feed a stage like data of the equipment."""
+        batch = [frame]
+        for key in self._fed_by.get((frame.device, frame.stream), ()):
+            for result in await self._run_stage(key, frame, state):
+                batch += await self._follow(result, state)
+        return batch
+
     async def _run_stage(self, key: StageKey, frame: Frame, state: dict[str, bytes]) -> Sequence[Frame]:
         stage = self._stages[key]
-        loop = asyncio.get_running_loop()
-        try:
-            result = await loop.run_in_executor(self._worker, stage.process, frame)
-        except Exception as error:
-            # A fault of ours in one twin: said once, recorded as data; the line goes on without that twin's results.
-            if key not in self._failed:
-                self._failed.add(key)
-                log.exception("twin %s of %s/%s failed", key.name, key.device, key.stream)
-                text = f"twin {key.name} of {key.stream} failed: {type(error).__name__}: {error}"
-                return [event(frame.device, self._clock.now_ns(), "error", text)]
-            return []
-        now = loop.time()
-        if now - self._saved_at.get(key, -CHECKPOINT_S) >= CHECKPOINT_S:
+        result, sound = await self._guarded(key, partial(stage.process, frame))
+        now = asyncio.get_running_loop().time()
+        if sound and now - self._saved_at.get(key, -CHECKPOINT_S) >= CHECKPOINT_S:
             self._saved_at[key] = now
             state[key.state] = stage.checkpoint()
         return result
+
+    async def _guarded(self, key: StageKey, work: Callable[[], Sequence[Frame]]) -> tuple[Sequence[Frame], bool]:
+        """A stage's work on the worker thread, and whether it did it. A fault of ours in one twin is recorded, once."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._worker, work), True
+        except Exception as error:
+            if key in self._failed:
+                return [], False
+            self._failed.add(key)
+            log.exception("twin %s of %s/%s failed", key.name, key.device, key.stream)
+            text = f"twin {key.name} of {key.stream} failed: {type(error).__name__}: {error}"
+            return [event(key.device, self._clock.now_ns(), "error", text)], False

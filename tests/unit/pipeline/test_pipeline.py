@@ -39,6 +39,9 @@ class Doubler:
             raise ZeroDivisionError("thirteen")
         return [record("coater1", "doubled", int(given.time_ns[0]), {"x": 2 * float(given.columns["x"][0])}, {})]
 
+    def catch_up(self) -> list[Frame]:
+        return []
+
     def checkpoint(self) -> bytes:
         return b"doubler"
 
@@ -112,3 +115,37 @@ async def test_an_ordinary_event_is_no_interruption(pipeline: Pipeline, store: S
     await pipeline.accept([frame(0)])
     await pipeline.accept([event("coater1", 5 * S, "info", "node is there"), frame(900)])
     assert [streams.count("gap") for streams in store.streams()] == [0, 0]
+
+
+class Patient(Doubler):
+    """A twin of the doubler's results that keeps them until it is told to catch up."""
+
+    def __init__(self) -> None:
+        self.waiting: list[int] = []
+
+    def process(self, given: Frame) -> list[Frame]:
+        self.waiting.append(int(given.time_ns[0]))
+        return []
+
+    def catch_up(self) -> list[Frame]:
+        done, self.waiting = self.waiting, []
+        return [record("coater1", "late", time_ns, {"x": 0.0}, {}) for time_ns in done]
+
+    def checkpoint(self) -> bytes:
+        return str(self.waiting).encode()
+
+
+@pytest.mark.asyncio
+async def test_a_result_feeds_the_next_twin_and_what_waited_becomes_durable_with_its_state(store: Store) -> None:
+    late = StageKey("coater1", "doubled", "patient")
+    made = Pipeline(LineClock(), store.append, GapDetector({}), {KEY: Doubler(), late: Patient()}, [store.watch])
+    try:
+        await made.accept([frame(0), frame(10)])
+        assert store.state[late.state] == b"[0]", "it was saved at the first Frame, and is due again in two seconds"
+        await made.catch_up()
+        assert store.streams() == [["coater", "doubled", "coater", "doubled"], ["late", "late"]]
+        assert store.state[late.state] == b"[]"
+        await made.catch_up()
+        assert len(store.appends) == 2, "nothing waited: nothing is written"
+    finally:
+        made.close()

@@ -1,0 +1,39 @@
+"""Kernels for events: compiled by another process into the cache, then loaded; a failing compiler costs only time."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from controller.pipeline.late import Late
+
+
+@pytest.mark.asyncio
+async def test_what_is_needed_is_there_before_the_others_are_told() -> None:
+    late = Late()
+    late.need("loading", "loading")
+    told: list[bool] = []
+
+    async def then() -> None:
+        told.append(late.ready)
+
+    assert not late.ready
+    await late.prepare(then)
+    assert told == [True]
+
+
+@pytest.mark.asyncio
+async def test_a_compiler_that_fails_is_said_and_not_fatal(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("controller.pipeline.late.PROGRAM", "raise SystemExit('no compiler here')")
+    late = Late()
+    late.need("loading")
+
+    async def then() -> None:
+        assert late.ready
+
+    with caplog.at_level(logging.WARNING):
+        await late.prepare(then)
+    assert caplog.messages == ["kernels loading did not compile apart: no compiler here"]
