@@ -1,6 +1,7 @@
 """Draws the pictures of docs/kernels.md from measured data: `python docs/pictures.py DATA [OUT]`.
 
-A picture is the figure that `celltwin analyse KIND --out` gives for the same rows, drawn small and without a browser.
+A picture is the figure that `celltwin analyse KIND --out` gives for the same rows, drawn small and without a browser;
+those of twins without a kind are in docs/pictures_twins.py.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+import pictures_twins as twins
 from matplotlib.axes import Axes
 
 from controller.analysis import kinds
@@ -70,6 +72,8 @@ PICTURES = (
     Picture("ocv", "a123_ocv_25c", name="ocv_lfp"),
     Picture("relaxation", "coin_formation", pick=last_rest),
 )
+
+TWINS: dict[str, Callable[[Path, Path], None]] = {"ecm": twins.ecm, "loading": twins.loading, "spc": twins.spc}
 
 
 def draw(figure: Mapping[str, Any], path: Path) -> None:
@@ -146,6 +150,9 @@ def draw_all(data: Path, out: Path) -> list[Path]:
         path = out / f"{picture.name or picture.kind}.png"
         draw(figure, path)
         written.append(path)
+    for name, draw_twin in TWINS.items():
+        draw_twin(data, out / f"{name}.png")
+        written.append(out / f"{name}.png")
     return written
 
 
