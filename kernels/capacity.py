@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from kernels import status
 from kernels._jit import contracted_kernel, inlined
-from kernels.capacity_scale import TIME_LIMIT_S, VOLTAGE_LIMIT_V, ceiling_of, largest_current, span
+from kernels.capacity_blocks import BLOCK, EDGE, TIME_LIMIT_S, VOLTAGE_LIMIT_V, reach, steady_flow, still
+from kernels.capacity_scale import ceiling_of, largest_current, span
 
 F = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -41,10 +42,8 @@ HALF_COLUMNS = 18
 USED_REST_A, USED_LEAST_C, ROWS, BAD_ROWS, BAD_TIMES, DUPLICATES, ALL_GAPS, USED_LIMIT_V, LIMIT_FROM = range(9)
 RECORD_COLUMNS = 9
 
-EDGE = 0.25  # a CV tail that is logged at all loses less than a quarter from row to row
 REST_FRACTION = 0.002  # of the record's largest current: above every cycler's offset, below every CV cut-off
 LEAST_FRACTION = 0.02  # of the charge that the record spans: a pulse for a resistance moves less
-GLITCH_V = 0.05
 REST_MOVE_V = 0.1  # a rest that was logged sparsely moves less; more, and something happened in between
 COUNTER_LIMIT_C = 1e15
 # The running totals, and the marks that copy them at turning points.
@@ -53,18 +52,6 @@ TOTALS = 8
 # What is seen of a half-cycle.
 S_BEGUN, S_TIME, S_VOLTAGE, S_ROW, S_LOW, S_LOW_ROW, S_HIGH, S_LAST_ROW = range(8)
 SEEN = 8
-
-
-@contracted_kernel
-def _misread(current_a: F, voltage_v: F, row: int, stop: int, before_a: float) -> bool:
-    """Whether the voltage falls at this row and returns at the next, under the same current."""
-    same = EDGE * abs(current_a[row])
-    return (
-        row + 1 < stop
-        and voltage_v[row + 1] > voltage_v[row] + GLITCH_V
-        and abs(current_a[row + 1] - current_a[row]) <= same
-        and abs(before_a - current_a[row]) <= same
-    )
 
 
 @contracted_kernel
@@ -149,7 +136,21 @@ def _walk(
     rising, before, counts, begun = False, -1, counter_c.shape[0] > 0, False
     t0, i0, v0, q, e, flow_s, low, high = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     low_row, last_row, ceiling = start, start, ceiling_of(largest)
-    for k in range(start, stop):
+    k, by_row = start - 1, start + 1  # rows before `by_row` are taken one by one
+    while k + 1 < stop:
+        k += 1
+        if k >= by_row and before == k - 1 and k + BLOCK <= stop:
+            by_row, last = k + BLOCK, k + BLOCK - 1
+            if not rising and abs(i0) <= rest and still(time_s, current_a, voltage_v, k, rest, gap_s):
+                t0, i0, v0, before, k = time_s[last], current_a[last], voltage_v[last], last, last
+                continue
+            if rising and begun and i0 * direction > rest:
+                steady, q2, e2 = steady_flow(time_s, current_a, voltage_v, k, direction, rest, gap_s, ceiling)
+                if steady:
+                    q, e, flow_s = q + 0.5 * q2, e + 0.5 * e2, flow_s + (time_s[last] - t0)
+                    low, low_row, high = reach(current_a, voltage_v, k, by_row, stop, i0, low, low_row, high)
+                    t0, i0, v0, before, k, last_row = time_s[last], current_a[last], voltage_v[last], last, last, last
+                    continue
         t, i, v = time_s[k], current_a[k], voltage_v[k]
         if not (abs(t) <= TIME_LIMIT_S and abs(i) <= ceiling and abs(v) <= VOLTAGE_LIMIT_V):
             tally[BAD_ROWS] += 1.0
@@ -190,11 +191,7 @@ def _walk(
             if not begun:
                 begun, low, high, low_row = True, v, v, k
                 own[S_TIME], own[S_VOLTAGE], own[S_ROW] = t0, v0 if abs(i0) <= rest else v, k
-            if v < low:
-                if v >= low - GLITCH_V or not _misread(current_a, voltage_v, k, stop, i0):
-                    low, low_row = v, k
-            elif v > high:
-                high = v
+            low, low_row, high = reach(current_a, voltage_v, k, k + 1, stop, i0, low, low_row, high)
             last_row = k
         elif i * direction < -rest:
             _see_next(following, k, t0, v0 if abs(i0) <= rest else v, v)

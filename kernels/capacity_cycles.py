@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from kernels import capacity as c
 from kernels._jit import contracted_kernel
-from kernels.capacity_scale import CURRENT_LIMIT_A, TIME_LIMIT_S, VOLTAGE_LIMIT_V
+from kernels.capacity_blocks import TIME_LIMIT_S, VOLTAGE_LIMIT_V
+from kernels.capacity_scale import CURRENT_LIMIT_A
 
 F = NDArray[np.float64]
 Ints = NDArray[np.int64]

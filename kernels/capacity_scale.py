@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels._jit import contracted_kernel
+from kernels.capacity_blocks import BLOCK, TIME_LIMIT_S, one_way
 
 F = NDArray[np.float64]
 
-CURRENT_LIMIT_A = 1e6  # beyond it is no current, time or voltage
-TIME_LIMIT_S, VOLTAGE_LIMIT_V = 1e15, 1e5
+CURRENT_LIMIT_A = 1e6  # beyond it is no current
 SAMPLED = 4096
 OUTLIER = 1000.0
 
@@ -45,26 +45,31 @@ def ceiling_of(largest: float) -> float:
 @contracted_kernel
 def span(time_s: F, current_a: F, start: int, stop: int, gap_s: float, ceiling: float, least: float) -> float:
     """Charge [C] between the extremes of q, signed by which extreme came first; stops once it reaches `least`."""
-    q: float = 0.0
-    low, high = 0.0, 0.0
-    t0 = math.nan
-    for k in range(start, stop):
-        t, i = time_s[k], current_a[k]
-        if not (abs(i) <= ceiling and abs(t) <= TIME_LIMIT_S):
+    q, low, high, t0 = 0.0, 0.0, 0.0, math.nan
+    k, before, by_row = start - 1, -1, start + 1  # rows before `by_row` are taken one by one
+    while k + 1 < stop:
+        k += 1
+        ordinary, moved = False, 0.0
+        if k >= by_row and before == k - 1 and k + BLOCK <= stop:
+            by_row = k + BLOCK
+            ordinary, moved = one_way(time_s, current_a, k, gap_s, ceiling)
+        if ordinary:
+            k = by_row - 1
+        elif not (abs(current_a[k]) <= ceiling and abs(time_s[k]) <= TIME_LIMIT_S):
             continue
-        dt = t - t0
-        t0 = t
-        if 0.0 < dt <= gap_s:
-            moved: float = i * dt
-            q += moved
-            if q > high:
-                high = q
-                if q - low >= least:
-                    return q - low
-            elif q < low:
-                low = q
-                if high - q >= least:
-                    return q - high
+        else:
+            dt = time_s[k] - t0
+            moved = current_a[k] * dt if 0.0 < dt <= gap_s else 0.0
+        t0, before = time_s[k], k
+        q += moved
+        if q > high:
+            high = q
+            if q - low >= least:
+                return q - low
+        elif q < low:
+            low = q
+            if high - q >= least:
+                return q - high
     return high - low
 
 

@@ -119,6 +119,32 @@ def test_bad_rows_and_times() -> None:
     assert halves([0, 1], [0, 0])[2][0] == status.WAITING
 
 
+def test_blocks_of_rows_give_what_single_rows_give() -> None:
+    """A row without a time after every forty leaves no block of ordinary rows, and changes nothing else."""
+    rng = np.random.default_rng(4)
+    for seed in range(40):
+        n = 3000
+        at, x = np.arange(n) // (100 + 17 * seed) % 4, (np.arange(n) % (100 + 17 * seed)) / (100 + 17 * seed)
+        i = np.choose(at, [np.minimum(1.0, np.exp(4.0 - 8.0 * x)), 0.0, -1.0, 0.0])
+        i = i + (seed % 3) * 1e-3 * rng.standard_normal(n)
+        v = np.choose(at, [3.1 + 1.1 * x, 4.15, 4.1 - x, 3.1]) + (seed % 2) * 0.02 * rng.standard_normal(n)
+        t = np.cumsum(rng.uniform(0.5, 1.5, n))
+        odd = rng.integers(0, n, 3)
+        i[odd], v[odd[::-1]], t[odd[0]] = 3.0, 2.0, t[odd[0] - 1]
+        t[odd[1] :] += 500.0 * (seed % 4 == 0)
+        counter = np.r_[0.0, np.cumsum(i[1:] * np.diff(t))] if seed % 5 == 0 else None
+        blocks, record, _, _ = halves(t, i, v, counter, middle=float(seed % 2))
+        places = np.arange(40, n, 40)
+        t, i, v = np.insert(t, places, NAN), np.insert(i, places, 1.0), np.insert(v, places, 3.5)
+        counter = None if counter is None else np.insert(counter, places, 0.0)
+        rows, record_by_row, _, _ = halves(t, i, v, counter, middle=float(seed % 2))
+        for column in (c.BEGIN_ROW, c.END_ROW, c.LOW_ROW):
+            rows[:, column] -= (rows[:, column] // 41).astype(int)
+        np.testing.assert_allclose(blocks, rows, rtol=1e-11, atol=1e-11)
+        record_by_row[:, [c.ROWS, c.BAD_ROWS]] -= places.size
+        np.testing.assert_allclose(record, record_by_row, rtol=1e-12)
+
+
 def test_records_are_independent_and_space_is_reported() -> None:
     t, i = [0, 10, 20, 30], [1, 1, -1, -1]
     out, _, code, half_offsets = halves(t * 2, i + [-x for x in i], offsets=[0, 4, 4, 8])
