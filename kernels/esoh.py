@@ -163,7 +163,7 @@ def _judge(
         at_bound = at_bound or (free[j] and (p[j] <= LOW[j] or p[j] >= HIGH[j]))
     if at_bound or not inverted(a, free, work[1], work[2]):
         return status.NOT_IDENTIFIABLE
-    rho, degrees = spread(jac, out, free, work[1], RHO_MAX, np.empty_like(jac), work[2])
+    rho, degrees = spread(jac, out, free, work[1], RHO_MAX, work[2])
     row[RHO], row[DEGREES] = rho, degrees
     for j in range(PARAMETERS):
         if not (0.0 <= work[2][j, j] < math.inf):

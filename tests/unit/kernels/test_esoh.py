@@ -90,14 +90,18 @@ def test_moments_equal_their_definition_by_whole_matrices() -> None:
     far = np.abs(np.subtract.outer(np.arange(n), np.arange(n)))
     correlation, neighbour = rho**far, 0.5 * (far == 1)
     left = np.eye(n) - used @ inverse[:5, :5] @ used.T
-    c = np.zeros((6, 6))
-    c[:5, :5] = used.T @ neighbour @ used
-    level, product = expected_moments(jac, free, inverse, c, rho, np.empty_like(jac), np.empty((4, 6, 6)))
+    level, product = expected_moments(jac, free, inverse, rho)
     assert level == pytest.approx(np.trace(left @ correlation), rel=1e-9)
     assert product == pytest.approx(np.trace(neighbour @ left @ correlation @ left), rel=1e-9)
-    covariance = np.empty((6, 6))
-    found, _ = spread(jac, rng.standard_normal(n), free, inverse, 0.98, np.empty_like(jac), covariance)
-    assert 0.0 <= found < 0.98 and (np.diag(covariance)[:5] > 0).all() and covariance[5, 5] == 0
+    covariance, residual = np.empty((6, 6)), left @ rng.standard_normal(n)
+    found, degrees = spread(jac, residual, free, inverse, 0.98, covariance)
+    assert 0.0 <= found < 0.98 and degrees >= 4.0 and covariance[5, 5] == 0
+    correlation = found**far
+    bread = inverse[:5, :5] @ (used.T @ correlation @ used) @ inverse[:5, :5]
+    by_definition = bread * (residual @ residual) / np.trace(left @ correlation)
+    wide = covariance[0, 0] / by_definition[0, 0]
+    assert 1.0 < wide < 2.0
+    np.testing.assert_allclose(covariance[:5, :5], wide * by_definition, rtol=1e-9)
 
 
 def test_inverse() -> None:
