@@ -20,6 +20,7 @@ from kernels import capacity_cycles as cyc
 from kernels import status as codes
 from kernels.capacity import capacity_halves as capacity_halves_kernel
 from kernels.capacity_cycles import capacity_cycles as capacity_cycles_kernel
+from twin.arrays import floats, integers
 
 Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
@@ -147,11 +148,11 @@ def count(
     ValueError: lengths differ, offsets do not fit.
     """
     chosen = settings or CountSettings()
-    t, i, v = (np.ascontiguousarray(a, dtype=np.float64) for a in (time_s, current_a, voltage_v))
+    t, i, v = (floats(a) for a in (time_s, current_a, voltage_v))
     counter = np.empty(0)
     if net_charge_ah is not None:
-        counter = np.ascontiguousarray(net_charge_ah, dtype=np.float64) * C_PER_AH
-    bounds = np.ascontiguousarray(offsets, dtype=np.int64)
+        counter = np.asarray(net_charge_ah, dtype=np.float64) * C_PER_AH
+    bounds = integers(offsets)
     rows = t.size
     shapes = {t.shape, i.shape, v.shape} | ({counter.shape} if net_charge_ah is not None else set())
     if shapes != {(rows,)}:

@@ -19,6 +19,7 @@ from kernels.dqdv import slope_batch as slope_batch_kernel
 from kernels.dqdv import voltage_noise as voltage_noise_kernel
 from kernels.dqdv_peaks import follow as follow_kernel
 from kernels.dqdv_peaks import peaks_batch as peaks_batch_kernel
+from twin.arrays import floats, integers
 
 Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
@@ -183,9 +184,9 @@ def _rising(charge: Float64Array, ends: Int64Array) -> NDArray[np.bool_]:
 def _checked(
     charge_c: Float64Array, voltage_v: Float64Array, offsets: Int64Array
 ) -> tuple[Float64Array, Float64Array, Int64Array]:
-    charge = np.ascontiguousarray(charge_c, dtype=np.float64)
-    voltage = np.ascontiguousarray(voltage_v, dtype=np.float64)
-    ends = np.ascontiguousarray(offsets, dtype=np.int64)
+    charge = floats(charge_c)
+    voltage = floats(voltage_v)
+    ends = integers(offsets)
     if charge.ndim != 1 or charge.shape != voltage.shape:
         raise ValueError(f"columns differ in length: {charge.shape} and {voltage.shape}")
     whole = ends.ndim == 1 and len(ends) > 0 and ends[0] == 0 and ends[-1] == len(charge)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from kernels import ecm_report as layout
 from kernels import status as codes
 from kernels.ecm import ecm_fit as ecm_fit_kernel
+from twin.arrays import floats, integers
 
 Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
@@ -159,8 +160,8 @@ def fit_ecms(
     A row's current is taken to have flowed since the row before, as cyclers log it; `until_next` for a driver that
     logs what it sets. Any float is accepted and answered by a status. ValueError: shapes or options make no sense.
     """
-    marks = np.ascontiguousarray(offsets, dtype=np.int64)
-    time, current, voltage = (np.ascontiguousarray(a, dtype=np.float64) for a in (time_s, current_a, voltage_v))
+    marks = integers(offsets)
+    time, current, voltage = (floats(a) for a in (time_s, current_a, voltage_v))
     rows = time.size
     if not time.shape == current.shape == voltage.shape == (rows,):
         raise ValueError(f"time, current and voltage differ: {time.shape}, {current.shape}, {voltage.shape}")
@@ -199,7 +200,7 @@ def _each(name: str, value: Float64Array | float, n: int) -> Float64Array:
     given = np.asarray(value, dtype=np.float64)
     if given.shape not in {(), (n,)}:
         raise ValueError(f"{name} has shape {given.shape}; there are {n} records")
-    return np.ascontiguousarray(np.broadcast_to(given, (n,)))
+    return floats(np.broadcast_to(given, (n,)))
 
 
 def _results(

@@ -18,6 +18,7 @@ from kernels import status as codes
 from kernels.ocv import find_branches as find_branches_kernel
 from kernels.ocv import joined_charge as joined_charge_kernel
 from kernels.ocv import ocv_batch as ocv_batch_kernel
+from twin.arrays import floats
 
 Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
@@ -260,7 +261,7 @@ def _curve(prepared: _Prepared, out: Float64Array, code: int) -> OcvCurve:
 
 def _column(values: Float64Array, n: int) -> Float64Array:
     """`values` as the kernel wants them. ValueError: not n of them."""
-    column = np.ascontiguousarray(values, dtype=np.float64)
+    column = floats(values)
     if column.shape != (n,):
         raise ValueError(f"columns differ in length: {column.shape} beside {n} rows of time_s")
     return column

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from kernels import pulse as layout
 from kernels import status
 from kernels.pulse import pulses as pulses_kernel
+from twin.arrays import floats, integers
 
 Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
@@ -120,12 +121,12 @@ class Pulses:
 
 def _rows(name: str, values: ArrayLike | None, length: int) -> Float64Array:
     """`values` as (length,); one number stands for all, None for unknown. ValueError: another shape."""
-    array = np.asarray(math.nan if values is None else values, dtype=np.float64)
+    array = floats(math.nan if values is None else values)
     if array.ndim == 0:
         return np.full(length, float(array))
     if array.shape != (length,):
         raise ValueError(f"{name} has shape {array.shape}, not ({length},)")
-    return np.ascontiguousarray(array)
+    return array
 
 
 def _settings(assumed: PulseAssumptions) -> Float64Array:
@@ -146,7 +147,7 @@ def _settings(assumed: PulseAssumptions) -> Float64Array:
 
 def _offsets(offsets: ArrayLike, length: int) -> Int64Array:
     """`offsets` (records + 1,). ValueError: they do not cover the rows in order."""
-    edges = np.ascontiguousarray(offsets, dtype=np.int64)
+    edges = integers(offsets)
     if edges.ndim != 1 or edges.size < 1 or edges[0] != 0 or edges[-1] != length or (np.diff(edges) < 0).any():
         raise ValueError(f"offsets must rise from 0 to {length}, the number of rows")
     return edges
@@ -171,13 +172,13 @@ def find_pulses_batch(
     or one number. With both of the latter known, the SOC's variance goes into `r_sd_ohm`. Any float is accepted in the
     columns. ValueError: shapes differ, times_s does not rise from above 0, an assumption makes no sense.
     """
-    time = np.ascontiguousarray(time_s, dtype=np.float64)
+    time = floats(time_s)
     if time.ndim != 1:
         raise ValueError(f"time_s has shape {time.shape}, not one dimension")
     current, voltage = _rows("current_a", current_a, time.size), _rows("voltage_v", voltage_v, time.size)
     edges = _offsets(offsets, time.size)
     records = edges.size - 1
-    tau = np.ascontiguousarray(times_s, dtype=np.float64)
+    tau = floats(times_s)
     if tau.ndim != 1 or tau.size == 0 or not (np.isfinite(tau).all() and tau[0] > 0.0 and (np.diff(tau) > 0.0).all()):
         raise ValueError(f"times_s must rise from above 0, not {list(times_s)}")
     beside = (("soc", soc), ("soc_sd", soc_sd), ("temperature_c", temperature_c))
