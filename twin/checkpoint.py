@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,13 @@ def pack(head: Mapping[str, str | int | float], arrays: Arrays) -> bytes:
     return buffer.getvalue()
 
 
-def unpack(data: bytes, head: Mapping[str, str | int | float], like: Arrays) -> dict[str, NDArray[Any]]:
-    """The arrays of a `pack` under the same head, with the shapes and types of `like`. ValueError for anything else."""
+def unpack(
+    data: bytes, head: Mapping[str, str | int | float], like: Arrays, ragged: Collection[str] = ()
+) -> dict[str, NDArray[Any]]:
+    """The arrays of a `pack` under the same head, with the shapes and types of `like`. ValueError for anything else.
+
+    Arrays named in `ragged` may have any number of rows.
+    """
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             found = json.loads(file["head"].tobytes())
@@ -36,6 +41,7 @@ def unpack(data: bytes, head: Mapping[str, str | int | float], like: Arrays) -> 
     if found != dict(head):
         raise ValueError(f"checkpoint is of {found}, wanted {dict(head)}")
     for name, own in like.items():
-        if arrays[name].shape != own.shape or arrays[name].dtype != own.dtype:
+        rows = 1 if name in ragged and arrays[name].ndim else 0
+        if arrays[name].shape[rows:] != own.shape[rows:] or arrays[name].dtype != own.dtype:
             raise ValueError(f"checkpoint's {name} is {arrays[name].dtype} {arrays[name].shape}, not {own.shape}")
     return arrays

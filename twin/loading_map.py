@@ -1,8 +1,8 @@
 """The web's loading metre by metre and lane by lane, with standard deviation, from a scanning gauge. No I/O.
 
-loading.py next door keeps running statistics per lane, which mix along and across and are what the line shows while it
-runs. Here the two directions are separated by the model of kernels/loading_map.py: `loading_map` smooths a finished
-web, `LiveLoadingMap` says what lies under the gauge now. Drift, profile walk, noise and ripple are found from the data.
+loading.py next door keeps running statistics per lane, which mix along and across. Here the two directions are
+separated by the model of kernels/loading_map.py, from a finished web's samples on both sides of every place;
+loading_map_live.py does it while the line runs. Drift, profile walk, noise and ripple are found from the data.
 
 One web per call: a web is milliseconds of work, and two webs share nothing that a batch could use.
 A gauge at one place sees noise and web variation shorter than its sample distance as one; both are in `noise_sd_kg_m2`.
@@ -18,11 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from kernels import loading_map as k
 from kernels import status
-from kernels.loading_map import loading_map_filter as filter_kernel
-from kernels.loading_map import loading_map_start as start_kernel
-from kernels.loading_map import loading_map_state as state_kernel
 from kernels.loading_map_smooth import loading_map_smooth as smooth_kernel
-from twin.loading_map_model import TUNE_SAMPLES, Samples, coupling, prior, samples, tuned
+from twin.loading_map_model import coupling, samples, tuned
 
 Float64Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -73,20 +70,6 @@ class LoadingMap:
     def profile_kg_m2(self) -> Float64Array:
         """CD: every lane's difference from the width's mean (m, lanes)."""
         return self.loading_kg_m2 - self.md_kg_m2[:, None]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LoadingNow:
-    """Loading at the newest web position from the samples up to it. NaN and WAITING before the first good one."""
-
-    web_position_m: float
-    loading_kg_m2: Float64Array  # (lanes,)
-    loading_sd_kg_m2: Float64Array  # (lanes,)
-    md_kg_m2: float
-    md_sd_kg_m2: float
-    noise_sd_kg_m2: float
-    sample_status: Codes  # (n,) of this call
-    status: int
 
 
 def loading_map(
@@ -204,79 +187,3 @@ def _statistics(
         if there.size > 1 and mean > 0.0:
             out[row, 4] = math.sqrt(float(there.var()) + float(np.mean(error**2))) / mean
     return out
-
-
-class LiveLoadingMap:
-    """The loading under the gauge as the samples come. The model is found anew as the web's record grows."""
-
-    def __init__(
-        self, lanes: int, width_m: float, foil_kg_m2: float = 0.0, solids_fraction: float | None = None
-    ) -> None:
-        """ValueError: lanes, width or solids. A wet gauge needs `solids_fraction`: medians are not known beforehand."""
-        samples([], [], [], lanes, width_m, solids_fraction=solids_fraction)
-        self.lanes, self.width_m = lanes, width_m
-        self.foil_kg_m2, self.solids_fraction = foil_kg_m2, solids_fraction
-        self._couple = coupling(lanes)
-        self.reset()
-
-    def reset(self) -> None:
-        """Forgets everything: a new web begins."""
-        self._par: Float64Array | None = None
-        self._x, self._p = np.zeros(k.LANE + self.lanes), np.zeros((k.LANE + self.lanes,) * 2)
-        self._memory = np.zeros(k.M_LANE + self.lanes)
-        self._past = samples([], [], [], self.lanes, self.width_m)
-        self._next_tune, self._seen = 4 * self.lanes, 0
-
-    def update(
-        self, web_position_m: ArrayLike, cross_position_m: ArrayLike, mass_loading_kg_m2: ArrayLike,
-        quality: ArrayLike | None = None, wet_kg_m2: ArrayLike | None = None,
-    ) -> LoadingNow:  # fmt: skip
-        """Adds samples (n,) in the order of the web, n may be 0. A position that steps back is not used. ValueError:
-        lengths differ, or a wet gauge without solids.
-        """
-        if wet_kg_m2 is not None and self.solids_fraction is None:
-            raise ValueError("a wet gauge needs solids_fraction")
-        s = samples(
-            web_position_m, cross_position_m, mass_loading_kg_m2, self.lanes, self.width_m, quality, self.foil_kg_m2,
-            wet_kg_m2, self.solids_fraction,
-        )  # fmt: skip
-        code = s.code.copy()
-        if s.value.size:
-            if self._par is None:
-                self._par = prior(float(s.value[0]), self.solids_fraction is not None)
-                start_kernel(self._par, self._x, self._p, self._memory)
-            found = self._filter(s)
-            np.maximum.at(code, s.row, found)
-            keep = (found != status.BAD_TIME) & (found != status.BAD_INPUT)
-            self._past = self._past.joined(s.taken(keep))
-            self._seen += int(keep.sum())
-            if self._seen >= self._next_tune:
-                self._tune()
-        return self._now(code)
-
-    def _filter(self, s: Samples) -> Codes:
-        assert self._par is not None
-        n = s.value.size
-        code = np.empty(n, dtype=np.uint8)
-        filter_kernel(
-            self._par, self._couple, s.where_m, s.lane, s.gauge, s.value, 0, n, self._x, self._p, self._memory,
-            np.empty(n), np.empty(n), code,
-        )  # fmt: skip
-        return code
-
-    def _tune(self) -> None:
-        """Finds the model from the latest samples and filters them again with it. Twice the record: once more."""
-        self._par = tuned(self._past, self._couple)
-        start_kernel(self._par, self._x, self._p, self._memory)
-        self._filter(self._past)
-        self._next_tune = min(2 * self._seen, self._seen + TUNE_SAMPLES)
-
-    def _now(self, code: Codes) -> LoadingNow:
-        loading, sd, whole = np.full(self.lanes, math.nan), np.full(self.lanes, math.nan), np.full(2, math.nan)
-        place, noise, said = math.nan, math.nan, status.WAITING
-        if self._par is not None and self._memory[k.M_USED] > 0.0:
-            state_kernel(self._x, self._p, loading, sd, whole)
-            place, noise = float(self._memory[k.M_PLACE]), float(self._par[k.P_NOISE])
-            good = np.isin(code, (status.OK, status.STARTED, status.AFTER_GAP)).any()
-            said = status.OK if good else status.PREDICTED
-        return LoadingNow(place, loading, sd, float(whole[0]), float(whole[1]), noise, code, said)

@@ -158,8 +158,11 @@ def prior(level_kg_m2: float, wet: bool) -> Float64Array:
     return par
 
 
-def tuned(s: Samples, couple: Float64Array) -> Float64Array:
-    """Parameters from samples in order of web position: the middle TUNE_SAMPLES of them."""
+def tuned(s: Samples, couple: Float64Array, before: Float64Array | None = None) -> Float64Array:
+    """Parameters from samples in order of web position: the middle TUNE_SAMPLES of them. `before`: those that an
+    earlier part of the same web gave; its ripple is given up only for one that is better beyond chance.
+    """
+    known_m = 0.0 if before is None or before[k.P_RIPPLE_SD] <= 0.0 else float(before[k.P_RIPPLE_M])
     first = max(0, (s.value.size - TUNE_SAMPLES) // 2)
     s = s.taken(slice(first, first + TUNE_SAMPLES))
     where, lane, gauge, value = s.where_m, s.lane, s.gauge, s.value
@@ -168,7 +171,7 @@ def tuned(s: Samples, couple: Float64Array) -> Float64Array:
     free = [k.P_NOISE, k.P_DRIFT_SD, k.P_DRIFT_M, k.P_WALK] + ([k.P_NOISE_WET] if wet else [])
     # Half a search is enough to see a ripple by; the second starts afresh around what the first found.
     tune_kernel(par, np.array(free, dtype=np.int64), couple, where, lane, gauge, value, TUNE_RUNS // 2)
-    if _find_ripple(par, couple, s):
+    if _find_ripple(par, couple, s, known_m):
         free.append(k.P_RIPPLE_SD)
     tune_kernel(par, np.array(free, dtype=np.int64), couple, where, lane, gauge, value, TUNE_RUNS)
     return par
@@ -184,10 +187,13 @@ def _filtered(par: Float64Array, couple: Float64Array, s: Samples) -> tuple[floa
     return cost, nu, var, code
 
 
-def _find_ripple(par: Float64Array, couple: Float64Array, s: Samples) -> bool:
+def _find_ripple(par: Float64Array, couple: Float64Array, s: Samples, known_m: float) -> bool:
     """Looks for one wavelength in what the filter could not foresee; sets it and a first amplitude in `par`.
 
     A filter distorts what it leaves, and a scan has side bands: of the highest peaks the likelihood takes one, or none.
+    A profile that swings slowly looks, along the diagonal, like a ripple beside a harmonic of the scan, and a short
+    record may like that better. So a wavelength found before (`known_m`, 0: none) stays, unless another one's
+    likelihood beats it by more than the choice among so many wavelengths gives by chance.
     """
     cost, nu, var, code = _filtered(par, couple, s)
     used = np.flatnonzero((code == status.OK) & (s.gauge == 0))
@@ -206,13 +212,16 @@ def _find_ripple(par: Float64Array, couple: Float64Array, s: Samples) -> bool:
     peaks = 1 + np.flatnonzero((power[1:-1] > power[:-2]) & (power[1:-1] >= power[2:]))
     peaks = peaks[power[peaks] > math.log(power.size / FALSE_RIPPLE)]
     best = par.copy()
-    for peak in peaks[np.argsort(-power[peaks])][:RIPPLE_CANDIDATES]:
+    peaks = peaks[np.argsort(-power[peaks])][:RIPPLE_CANDIDATES]
+    as_before = np.abs((peaks + 1) * step * known_m - 1.0) <= 2.0 * step * known_m  # the record resolves no more
+    bonus = 2.0 * math.log(power.size) * as_before if known_m > 0.0 else np.zeros(peaks.size)
+    for peak, head_start in zip(peaks, bonus, strict=True):
         low, top, high = power[peak - 1], power[peak], power[peak + 1]
         bend = low - 2.0 * top + high
         trial = par.copy()
         trial[k.P_RIPPLE_M] = 1.0 / (step * (peak + 1 + (0.5 * (low - high) / bend if bend < 0.0 else 0.0)))
         trial[k.P_RIPPLE_SD] = par[k.P_NOISE] * math.sqrt(2.0 * top / used.size)
-        found = _filtered(trial, couple, s)[0]
+        found = _filtered(trial, couple, s)[0] - head_start
         if found < cost:
             cost, best = found, trial
     par[:] = best

@@ -17,10 +17,13 @@ from hypothesis import strategies as st
 
 import configs
 from configs.schema import Equipment
+from kernels import loading_map as layout
 from kernels import status
 from simulators.machines.coater import Coater
 from twin.loading import WebLoading
-from twin.loading_map import LiveLoadingMap, LoadingMap, loading_map
+from twin.loading_map import LoadingMap, loading_map
+from twin.loading_map_live import LiveLoadingMap
+from twin.loading_map_model import coupling, samples, tuned
 
 LANES, WIDTH_M, LEVEL = 24, 0.30, 0.169
 S = 1_000_000_000
@@ -109,18 +112,11 @@ def live_rows(rows: np.ndarray, truth: np.ndarray, least: int) -> tuple[np.ndarr
 
 
 @pytest.mark.parametrize(
-    ("make", "live_share"),
-    [
-        (lambda: coater_web(7, 5.0), 0.5),
-        (lambda: synthetic_web(5), 0.5),
-        (
-            lambda: synthetic_web(17),
-            0.6,
-        ),  # live it misses the bar that the map holds: 0.58
-    ],
+    "make",
+    [lambda: coater_web(7, 5.0), lambda: synthetic_web(5), lambda: synthetic_web(17)],
     ids=["coater", "synthetic-5", "synthetic-17"],
 )
-def test_halves_the_error_of_the_running_mean_and_states_its_own(make, live_share: float) -> None:
+def test_halves_the_error_of_the_running_mean_and_states_its_own(make) -> None:
     rows, truth = make()
     found = loading_map(*rows.T, LANES, WIDTH_M)
     assert found.code == status.OK, found.reason
@@ -133,7 +129,7 @@ def test_halves_the_error_of_the_running_mean_and_states_its_own(make, live_shar
     print(f"RMSE / mean: smoothed {smoothed / LEVEL:.4%}, live {live / LEVEL:.4%}, running mean {plain / LEVEL:.4%}")
     print(f"inside 95 %: {(np.abs(ratio) < 1.96).mean():.1%}, live {(np.abs(causal_ratio) < 1.96).mean():.1%}")
     assert smoothed < 0.5 * plain
-    assert live < live_share * plain
+    assert live < 0.5 * plain
     assert 0.90 < (np.abs(ratio) < 1.96).mean() < 0.99
     assert 0.90 < (np.abs(causal_ratio) < 1.96).mean() < 0.99
     across = found.md_kg_m2[np.isin(np.floor(found.web_position_m), metre)] - truth[metre].mean(axis=1)
@@ -226,6 +222,37 @@ def test_live_says_nothing_before_it_knows_and_refuses_to_go_back() -> None:
     assert live.update([3.0], [0.1], [math.nan]).status == status.PREDICTED
     live.reset()
     assert live.update([], [], []).status == status.WAITING
+
+
+def test_a_ripple_found_before_stays_against_the_image_that_a_swinging_profile_makes_of_it() -> None:
+    """Synthetic web 17, whose first 1,536 samples alone like 11.66 m better than the saw-tooth's true 11 m."""
+    rows, _ = synthetic_web(17)
+    given, couple = samples(*rows[:1536].T, LANES, WIDTH_M), coupling(LANES)
+    alone = tuned(given, couple)
+    assert alone[layout.P_RIPPLE_M] == pytest.approx(11.66, abs=0.05)
+    before = tuned(given.taken(slice(0, 768)), couple)
+    assert before[layout.P_RIPPLE_M] == pytest.approx(11.0, rel=5e-3)
+    assert tuned(given, couple, before)[layout.P_RIPPLE_M] == pytest.approx(11.0, rel=5e-3)
+
+
+def test_live_goes_on_from_its_checkpoint_as_if_nothing_had_been() -> None:
+    rows, _ = synthetic_web(5, metres=700)
+    straight, first = LiveLoadingMap(LANES, WIDTH_M), LiveLoadingMap(LANES, WIDTH_M)
+    straight.restore(LiveLoadingMap(LANES, WIDTH_M).checkpoint())
+    for cut in (0, 40, 500):
+        part = rows[cut : {0: 40, 40: 500, 500: len(rows)}[cut]]
+        again = LiveLoadingMap(LANES, WIDTH_M)
+        again.restore(first.checkpoint())
+        first = again
+        want, found = straight.update(*part.T), first.update(*part.T)
+        np.testing.assert_array_equal(found.loading_kg_m2, want.loading_kg_m2)
+        np.testing.assert_array_equal(found.loading_sd_kg_m2, want.loading_sd_kg_m2)
+    assert len(first.checkpoint()) < 60_000
+    for other in (LiveLoadingMap(LANES, 0.5), LiveLoadingMap(12, WIDTH_M), LiveLoadingMap(LANES, WIDTH_M, 0.04)):
+        with pytest.raises(ValueError, match="checkpoint"):
+            other.restore(first.checkpoint())
+    with pytest.raises(ValueError, match="checkpoint"):
+        first.restore(b"not one")
 
 
 anything = st.floats(allow_nan=True, allow_infinity=True)
