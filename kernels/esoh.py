@@ -22,7 +22,21 @@ from numpy.typing import NDArray
 
 from kernels import status
 from kernels._jit import contracted_kernel
-from kernels.esoh_descent import FRACTION, HIGH, LOW, PARAMETERS, X0, X100, Y0, Y100, R, descend, inverted, model
+from kernels.esoh_descent import (
+    FRACTION,
+    HIGH,
+    LOW,
+    PARAMETERS,
+    X0,
+    X100,
+    Y0,
+    Y100,
+    R,
+    descend,
+    inverted,
+    model,
+    normal,
+)
 from kernels.esoh_spread import spread
 
 F = NDArray[np.float64]
@@ -35,7 +49,11 @@ RMSE_MAX_V = 0.05  # beyond, the half-cell tables do not belong to this cell
 RHO_MAX = 0.98
 VOLTAGE_LIMIT_V = 100.0
 RIVAL = 9.0  # a minimum elsewhere whose sum of squares is larger by less than this per degree is as good: 3 sigma
-COARSE_STEPS, FINE_STEPS, POLISHED, COARSE_STRIDE = 6, 60, 2, 4
+POLISHED = 2
+# Every which point and how many steps, for a start and for the end. An array, because Numba compiles a function once
+# more for each literal that it is called with.
+STAGES = np.array([[4, 6], [1, 60]])
+COARSE, FINE = 0, 1
 
 
 @contracted_kernel
@@ -82,64 +100,57 @@ def _usable(z: F, v: F, current: float) -> bool:
 
 
 @contracted_kernel
-def esoh_fit(
-    z: F, v: F, current: float, starts: F, pos: F, pos_grid: F, neg: F, neg_grid: F, row: F, covariance: F
-) -> int:
-    """One curve: fills `row` (10,) and `covariance` (6, 6) and returns the code.
+def _search(
+    current: float, z: F, v: F, starts: F, free: NDArray[np.bool_], pos: F, pos_grid: F, neg: F, neg_grid: F,
+    out: F, jac: F, work: F, p: F, rival: F,
+) -> tuple[float, float, int]:  # fmt: skip
+    """Fills the minimum `p` and the next best `rival`; returns their sums of squares (inf: none) and p's steps.
 
-    `starts` (s, 3): x_0, x_100, f. Every start takes a few steps on every fourth point; the best ones are finished on
-    all. `pos` (m, 2) and `neg` (m, 2), blended (m, 6): values and slopes on the grids (low, step); falling tables.
-    Not fitted, so with a variance of zero: R without current, f without a blend or at its bound of zero.
+    Every start takes a few steps on every fourth point; the best ones are finished on all. Steps of -1: not settled.
     """
-    row[:] = math.nan
-    covariance[:] = math.nan
-    if not _usable(z, v, current):
-        return status.BAD_INPUT
-    n, s = z.shape[0], starts.shape[0]
-    out, jac, work = np.empty(n), np.zeros((n, PARAMETERS)), np.zeros((5, PARAMETERS, PARAMETERS))
-    free = np.ones(PARAMETERS, dtype=np.bool_)
-    free[R] = current != 0.0
-    free[FRACTION] = neg.shape[1] == 6
+    s, every = starts.shape[0], STAGES[FINE, 0]
     tried, cost = np.empty((s, PARAMETERS)), np.empty(s)
-    stride = COARSE_STRIDE if n >= COARSE_STRIDE * 50 else 1
+    stride = STAGES[COARSE, 0] if z.shape[0] >= STAGES[COARSE, 0] * 50 else every
     for k in range(s):
         _begin(tried[k], starts[k], current, z, v, pos, pos_grid, neg, neg_grid, out, jac)
         cost[k], _ = descend(
-            tried[k], current, z, v, stride, COARSE_STEPS, free, pos, pos_grid, neg, neg_grid, out, jac, work
+            tried[k], current, z, v, stride, STAGES[COARSE, 1], free, pos, pos_grid, neg, neg_grid, out, jac, work
         )
         if not math.isfinite(cost[k]):
             cost[k] = math.inf
-    p, best, steps = np.full(PARAMETERS, math.nan), math.inf, -1
-    rival, rival_cost = np.full(PARAMETERS, math.nan), math.inf
+    best, rival_cost, steps = math.inf, math.inf, -1
     for _ in range(min(POLISHED, s)):
-        k = int(np.argmin(cost))
+        k = 0
+        for j in range(s):
+            if cost[j] < cost[k]:
+                k = j
         cost[k] = math.inf
         total, taken = descend(
-            tried[k], current, z, v, 1, FINE_STEPS, free, pos, pos_grid, neg, neg_grid, out, jac, work
+            tried[k],
+            current,
+            z,
+            v,
+            STAGES[FINE, 0],
+            STAGES[FINE, 1],
+            free,
+            pos,
+            pos_grid,
+            neg,
+            neg_grid,
+            out,
+            jac,
+            work,
         )
         if total < best:
             rival_cost = best
-            rival[:] = p
             best, steps = total, taken
-            p[:] = tried[k]
+            for j in range(PARAMETERS):
+                rival[j], p[j] = p[j], tried[k, j]
         elif total < rival_cost:
             rival_cost = total
-            rival[:] = tried[k]
-    if not math.isfinite(best):
-        return status.NOT_IDENTIFIABLE
-    row[RMSE], row[STEPS] = math.sqrt(best / n), float(steps)
-    if row[RMSE] > RMSE_MAX_V:
-        return status.OUTLIER
-    if steps < 0:
-        return status.NOT_IDENTIFIABLE
-    code = _judge(p, current, z, v, free, pos, pos_grid, neg, neg_grid, out, jac, work, row, covariance)
-    if code == status.OK and rival_cost <= best * (1.0 + RIVAL / row[DEGREES]):
-        for j in range(Y100 + 1):
-            if abs(rival[j] - p[j]) > max(4.0 * math.sqrt(covariance[j, j]), 0.01):
-                row[:PARAMETERS] = math.nan
-                covariance[:] = math.nan
-                return status.NOT_IDENTIFIABLE
-    return code
+            for j in range(PARAMETERS):
+                rival[j] = tried[k, j]
+    return best, rival_cost, steps
 
 
 @contracted_kernel
@@ -150,14 +161,12 @@ def _judge(
     """Fills the row and the covariance of a finished fit if the data support it."""
     if p[FRACTION] <= LOW[FRACTION]:
         free[FRACTION] = False
-    model(p, current, z, 1, pos, pos_grid, neg, neg_grid, out, jac)
+    every = STAGES[FINE, 0]
+    model(p, current, z, every, pos, pos_grid, neg, neg_grid, out, jac)
     a = work[0]
-    a[:] = 0.0
+    normal(v, out, jac, every, a, work[4, 0])
     for i in range(z.shape[0]):
         out[i] = v[i] - out[i]
-        for j in range(PARAMETERS):
-            for k in range(PARAMETERS):
-                a[j, k] += jac[i, j] * jac[i, k]
     at_bound = False
     for j in range(PARAMETERS):
         at_bound = at_bound or (free[j] and (p[j] <= LOW[j] or p[j] >= HIGH[j]))
@@ -170,8 +179,10 @@ def _judge(
             return status.NOT_IDENTIFIABLE
         if j <= Y100 and math.sqrt(work[2][j, j]) > WINDOW_SD_MAX:
             return status.NOT_IDENTIFIABLE
-    row[:PARAMETERS] = p
-    covariance[:] = work[2]
+    for j in range(PARAMETERS):
+        row[j] = p[j]
+        for k in range(PARAMETERS):
+            covariance[j, k] = work[2, j, k]
     if neg.shape[1] != 6:
         row[FRACTION] = math.nan
     if current == 0.0:
@@ -180,25 +191,69 @@ def _judge(
 
 
 @contracted_kernel
+def _withhold(row: F, covariance: F) -> None:
+    """No parameters, no covariance; what the row says about the fit itself stays."""
+    for j in range(PARAMETERS):
+        row[j] = math.nan
+        for k in range(PARAMETERS):
+            covariance[j, k] = math.nan
+
+
+@contracted_kernel
+def _ambiguous(p: F, best: float, rival: F, rival_cost: float, degrees: float, covariance: F) -> bool:
+    """Whether another minimum is as good and lies elsewhere."""
+    if rival_cost > best * (1.0 + RIVAL / degrees):
+        return False
+    apart = False
+    for j in range(Y100 + 1):
+        apart = apart or abs(rival[j] - p[j]) > max(4.0 * math.sqrt(covariance[j, j]), 0.01)
+    return apart
+
+
+@contracted_kernel
 def esoh_batch(
     z: F, v: F, offsets: Ints, current: F, starts: F, pos: F, pos_grid: F, neg: F, neg_grid: F,
     rows: F, covariances: F, codes: NDArray[np.uint8],
 ) -> None:  # fmt: skip
-    """`esoh_fit` of n curves that lie one behind the other: curve k is offsets[k] to offsets[k + 1] of z and v.
+    """Fits n curves that lie one behind the other: curve k is offsets[k] to offsets[k + 1] of z and v.
 
-    Fills rows (n, 10): x_0, x_100, y_0, y_100, R, f, RMSE, rho, degrees of freedom, steps; covariances (n, 6, 6) and
-    codes (n,). What a code other than OK withholds is NaN.
+    `starts` (s, 3): x_0, x_100, f. `pos` (m, 2): values and slopes on the uniform grid (low, step), falling; `neg` the
+    same or blended (m, 6): see `_blend`. Fills rows (n, 10): x_0, x_100, y_0, y_100, R, f, RMSE, rho, degrees of
+    freedom, steps; covariances (n, 6, 6) and codes (n,). What a code other than OK withholds is NaN. Not fitted, so
+    with a variance of zero: R without current, f without a blend or at its bound of zero.
     """
-    for k in range(codes.shape[0]):
-        first, last = offsets[k], offsets[k + 1]
-        if not (0 <= first <= last <= z.shape[0]):
-            rows[k] = math.nan
-            covariances[k] = math.nan
-            codes[k] = status.BAD_INPUT
+    work, free = np.zeros((5, PARAMETERS, PARAMETERS)), np.ones(PARAMETERS, dtype=np.bool_)
+    p, rival = np.empty(PARAMETERS), np.empty(PARAMETERS)
+    for n in range(codes.shape[0]):
+        row, first, last = rows[n], offsets[n], offsets[n + 1]
+        for j in range(OUTPUTS):
+            row[j] = math.nan
+        _withhold(row, covariances[n])
+        codes[n] = status.BAD_INPUT
+        if not (0 <= first <= last <= z.shape[0]) or not _usable(z[first:last], v[first:last], current[n]):
             continue
-        codes[k] = esoh_fit(
-            z[first:last], v[first:last], current[k], starts, pos, pos_grid, neg, neg_grid, rows[k], covariances[k]
+        at, volts = z[first:last], v[first:last]
+        out, jac = np.empty(last - first), np.zeros((last - first, PARAMETERS))
+        for j in range(PARAMETERS):
+            free[j] = True
+        free[R] = current[n] != 0.0
+        free[FRACTION] = neg.shape[1] == 6
+        best, rival_cost, steps = _search(
+            current[n], at, volts, starts, free, pos, pos_grid, neg, neg_grid, out, jac, work, p, rival
         )
+        codes[n] = status.NOT_IDENTIFIABLE
+        if not math.isfinite(best):
+            continue
+        row[RMSE], row[STEPS] = math.sqrt(best / (last - first)), float(steps)
+        if row[RMSE] > RMSE_MAX_V:
+            codes[n] = status.OUTLIER
+        elif steps >= 0:
+            codes[n] = _judge(
+                p, current[n], at, volts, free, pos, pos_grid, neg, neg_grid, out, jac, work, row, covariances[n]
+            )
+        if codes[n] == status.OK and _ambiguous(p, best, rival, rival_cost, row[DEGREES], covariances[n]):
+            _withhold(row, covariances[n])
+            codes[n] = status.NOT_IDENTIFIABLE
 
 
 def warm_up() -> None:

@@ -74,7 +74,7 @@ def model(p: F, current: float, z: F, stride: int, pos: F, pos_grid: F, neg: F, 
     """Voltage `out` (n,) and its derivatives `jac` (n, 6) at every `stride`th of z (n,); the others are not touched."""
     f = p[FRACTION]
     blended = neg.shape[1] == 6
-    k = 0
+    k, _ = _cell(neg.shape[0], neg_grid, p[X0])
     for i in range(0, z.shape[0], stride):
         up, up_slope = _one(pos, pos_grid, p[Y0] + z[i] * (p[Y100] - p[Y0]))
         x = p[X0] + z[i] * (p[X100] - p[X0])
@@ -90,7 +90,7 @@ def model(p: F, current: float, z: F, stride: int, pos: F, pos_grid: F, neg: F, 
 
 
 @contracted_kernel
-def _normal(v: F, out: F, jac: F, stride: int, a: F, g: F) -> float:
+def normal(v: F, out: F, jac: F, stride: int, a: F, g: F) -> float:
     """a = J'J, g = J'(v - model) over every `stride`th row; returns the sum of squares."""
     a[:] = 0.0
     g[:] = 0.0
@@ -167,10 +167,10 @@ def descend(
     A parameter that pushes against its bound stays there for that step. `work` (5, 6, 6).
     """
     a, g, damped, inverse, trial = work[0], work[4, 0], work[1], work[2], work[4, 1]
-    moving = free.copy()
+    moving = np.empty(PARAMETERS, dtype=np.bool_)
     points = (z.shape[0] + stride - 1) // stride
     model(p, current, z, stride, pos, pos_grid, neg, neg_grid, out, jac)
-    best = _normal(v, out, jac, stride, a, g)
+    best = normal(v, out, jac, stride, a, g)
     damping = 1e-3
     for step in range(most):
         for j in range(PARAMETERS):
@@ -178,8 +178,9 @@ def descend(
         lowered = False
         expected = 0.0
         for _ in range(12):
-            damped[:] = a
             for j in range(PARAMETERS):
+                for k in range(PARAMETERS):
+                    damped[j, k] = a[j, k]
                 damped[j, j] *= 1.0 + damping
             if inverted(damped, moving, inverse, work[3]):
                 expected = 0.0
@@ -201,7 +202,8 @@ def descend(
             damping = min(max(damping, 1e-6) * 6.0, 1e12)
         if not lowered:
             return best, step
-        p[:] = trial
-        best = _normal(v, out, jac, stride, a, g)
+        for j in range(PARAMETERS):
+            p[j] = trial[j]
+        best = normal(v, out, jac, stride, a, g)
         damping = max(damping * 0.1, 1e-12)
     return best, -1
