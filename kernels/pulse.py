@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from kernels import status
 from kernels._jit import kernel
+from kernels.pulse_clock import GIVEN, POLLED, UNTOLD, decide, stamps_show
 from kernels.pulse_edges import (
     STALE_ROWS,
     drop_stale_inside,
@@ -37,6 +38,7 @@ from kernels.pulse_edges import (
     usable_rows,
     voltage_edge,
 )
+from kernels.pulse_values import slope_at, unheld, value_at
 
 Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
@@ -44,93 +46,19 @@ UInt8Array = NDArray[np.uint8]
 
 REST_PART = 0.02  # of the record's largest current: less is rest
 HELD_PART = 0.05  # of the step: mean current up to tau may differ from the current at tau by this
-LINE_PART = 0.25  # (tau - ta)(tb - tau) <= this tau2: a straight line is then within 1/8 of a ln t law's unit
 LEAST_CURRENT_A = 1e-12
-REACH_PART = 0.1  # of tau: how far beyond the last row a value may lie, and no more than one sampling interval
 
 # Columns of `found` (float) and `places` (int), one row a pulse.
 TIME, CURRENT_STEP, REST_V, DURATION, REST_DURATION, NOISE_V, NOISE_A, RESOLUTION_V = 0, 1, 2, 3, 4, 5, 6, 7
-SOC, SOC_SD, TEMPERATURE, WIDEN, BLUR = 8, 9, 10, 11, 12
-FOUND_COLUMNS = 13
+SOC, SOC_SD, TEMPERATURE, WIDEN, BLUR, END_V, END_OHM, END_SD = 8, 9, 10, 11, 12, 13, 14, 15
+FOUND_COLUMNS = 16
 RECORD, REST_ROW, EDGE_ROW, LOAD_ROW, LAST_ROW = 0, 1, 2, 3, 4  # numbers of rows; REST_ROW -1: none
-PLACE_COLUMNS = 5
+LOAD_PLACE, LAST_PLACE, STAMPS, END_CODE = 5, 6, 7, 8  # places among the usable rows; kernels/pulse_clock.py
+PLACE_COLUMNS = 9
 # Entries of `settings`, nan where the data shall tell; S_BACK: how far, in sampling intervals, the step lies before the
 # first row that carries it (0: that row is its beginning, 0.5: anywhere in the interval).
 S_REST, S_NOISE, S_RESOLUTION, S_BACK = 0, 1, 2, 3
 SETTINGS = 4
-
-
-@kernel
-def _value_at(
-    time: Float64Array, current: Float64Array, voltage: Float64Array, rows: Int64Array, on: int, end: int, t0: float,
-    tau: float, got: Float64Array,
-) -> int:  # fmt: skip
-    """v, i, sum of squared weights and error variance of v without noise at tau into `got` (4,); a status code."""
-    target = t0 + tau
-    if target < time[rows[on]]:
-        return status.NOT_SAMPLED
-    b = on
-    while b <= end and time[rows[b]] <= target:
-        b += 1
-    reach = 0.0
-    if b > end:  # the rows end at tau, or a sampling interval before it
-        reach = target - time[rows[end]]
-        a = end - 1
-        while a > on and (time[rows[a]] >= time[rows[end]] or time[rows[end]] - time[rows[a]] < 2.0 * reach):
-            a -= 1
-        last = end
-        while last > on and time[rows[last]] >= time[rows[end]]:
-            last -= 1
-        if reach > 0.0 and reach > 1.01 * min(time[rows[end]] - time[rows[last]], REACH_PART * tau):
-            return status.TOO_SHORT
-        a, b = (end, end) if reach == 0.0 else (max(a, on), end)
-    else:
-        a = b - 1
-    ta, tb = time[rows[a]], time[rows[b]]
-    weight = (target - ta) / (tb - ta) if tb > ta else 0.0
-    if reach == 0.0 and (target - ta) * (tb - target) > LINE_PART * tau * tau:
-        return status.NOT_SAMPLED
-    got[0] = voltage[rows[a]] + weight * (voltage[rows[b]] - voltage[rows[a]])
-    got[1] = current[rows[a]] + weight * (current[rows[b]] - current[rows[a]])
-    got[2] = weight * weight + (1.0 - weight) * (1.0 - weight)
-    if reach > 0.0:
-        got[1] = current[rows[b]]
-        got[3] = 0.25 * reach  # a straight line is off by less than a quarter of what it adds
-    else:
-        got[3] = (target - ta) * (tb - target) / (2.0 * tau)
-    return status.OK
-
-
-@kernel
-def _slope(
-    time: Float64Array, voltage: Float64Array, rows: Int64Array, on: int, end: int, t0: float, tau: float
-) -> float:
-    """Voltage per second around tau, over a quarter of tau to both sides."""
-    a = on
-    while a < end and time[rows[a]] < t0 + 0.75 * tau:
-        a += 1
-    b = a
-    while b < end and time[rows[b]] < t0 + 1.25 * tau:
-        b += 1
-    if time[rows[b]] <= time[rows[a]]:
-        a = max(on, b - 2)
-    span = time[rows[b]] - time[rows[a]]
-    return (voltage[rows[b]] - voltage[rows[a]]) / span if span > 0.0 else 0.0
-
-
-@kernel
-def _held(
-    time: Float64Array, current: Float64Array, rows: Int64Array, on: int, end: int, target: float, now: float
-) -> float:
-    """How far the mean current from the first loaded row to `target` is from `now`, the current then."""
-    charge = 0.0
-    for k in range(on, end):
-        t, after = time[rows[k]], time[rows[k + 1]]
-        if t >= target:
-            break
-        charge += 0.5 * (current[rows[k]] + current[rows[k + 1]]) * (min(after, target) - t)
-    span = min(target, time[rows[end]]) - time[rows[on]]
-    return abs(charge / span - now) if span > 0.0 else 0.0
 
 
 @kernel
@@ -156,9 +84,8 @@ def _describe(
         noise, found[WIDEN] = max(noise, floor), 1.0 + 1.21 / freedom
     seen = edge > first
     gap = time[rows[edge]] - time[rows[edge - 1]] if seen else 0.0
-    found[BLUR] = settings[S_BACK] * (min(gap, interval) if interval > 0.0 else gap)
-    found[TIME] = time[rows[edge]] - found[BLUR]
-    found[DURATION] = time[rows[end]] - found[TIME]
+    found[BLUR] = min(gap, interval) if interval > 0.0 else gap  # made ready by `_place_step`
+    found[TIME], found[DURATION] = time[rows[edge]], time[rows[end]] - time[rows[edge]]
     found[REST_DURATION] = time[rows[edge - 1]] - time[rows[first]] if seen else math.nan
     found[REST_V] = voltage[rows[edge - 1]] if seen else math.nan
     found[CURRENT_STEP] = current[rows[(on + end) // 2]] - (current[rows[edge - 1]] if seen else 0.0)
@@ -166,6 +93,9 @@ def _describe(
     found[NOISE_A] = max(noise_a if math.isfinite(noise_a) else 0.0, resolution[1] / math.sqrt(12.0))
     places[REST_ROW] = rows[edge - 1] if seen else -1
     places[EDGE_ROW], places[LOAD_ROW], places[LAST_ROW] = rows[edge], rows[on], rows[end]
+    places[LOAD_PLACE], places[LAST_PLACE] = on, end
+    places[STAMPS] = stamps_show(time, rows, n, first, edge, on, end) if seen else UNTOLD
+    found[END_V], found[END_OHM], found[END_SD] = voltage[rows[end]], math.nan, math.nan
     near = edge - 1 if seen else edge
     found[SOC], found[SOC_SD] = nearest_value(extra[0], rows, near, end), nearest_value(extra[1], rows, near, end)
     found[TEMPERATURE] = nearest_value(extra[2], rows, near, end)
@@ -178,37 +108,56 @@ def _describe(
 
 
 @kernel
-def _resistances(
-    time: Float64Array, current: Float64Array, voltage: Float64Array, dr_dsoc: float, rows: Int64Array, on: int,
-    end: int, tau: Float64Array, found: Float64Array, places: Int64Array, r: Float64Array, sd: Float64Array,
-    code: UInt8Array,
-) -> None:  # fmt: skip
-    """R, its standard deviation and its code at each of `tau` for a pulse that `_describe` found good."""
-    soc_ohm = dr_dsoc * found[SOC_SD] if math.isfinite(dr_dsoc) and found[SOC_SD] >= 0.0 else 0.0
+def _place_step(found: Float64Array, places: Int64Array, back: float, stamps: int) -> None:
+    """Puts the step `back` of a sampling interval before its first row, and says why."""
+    found[BLUR] *= back
+    found[TIME] -= found[BLUR]
+    found[DURATION] += found[BLUR]
+    places[STAMPS] = stamps
+
+
+@kernel
+def _quotient(
+    time: Float64Array, current: Float64Array, voltage: Float64Array, rows: Int64Array, on: int, end: int, tau: float,
+    soc_ohm: float, found: Float64Array, places: Int64Array, got: Float64Array,
+) -> tuple[float, float, int]:  # fmt: skip
+    """R, its standard deviation and a status code at tau, from what `value_at` got there; nan where refused."""
     rest_v, rest_a = found[REST_V], current[places[REST_ROW]]
     t0, noise, noise_a = found[TIME], found[NOISE_V], found[NOISE_A]
     late = found[BLUR] / math.sqrt(3.0)  # uniform over twice BLUR
+    step = got[1] - rest_a
+    if unheld(time, current, rows, on, end, t0 + tau, got[1]) > HELD_PART * abs(step):
+        return math.nan, math.nan, status.NOT_HELD
+    slope = slope_at(time, voltage, rows, on, end, t0, tau)
+    ohm = (got[0] - rest_v) / step + 0.0  # no -0.0
+    volt2 = noise * noise * (got[2] + 1.0) + slope * slope * (got[3] * got[3] + late * late)
+    ampere2 = noise_a * noise_a * (got[2] + 1.0)
+    noise2 = found[WIDEN] * found[WIDEN] * (volt2 + ohm * ohm * ampere2) / (step * step)
+    spread = math.sqrt(noise2 + soc_ohm * soc_ohm)
+    if ohm < 0.0 and not ohm > -3.0 * spread:
+        return math.nan, math.nan, status.BAD_INPUT
+    return ohm, spread, status.SPREAD_UNKNOWN if math.isnan(spread) else status.OK
+
+
+@kernel
+def _resistances(
+    time: Float64Array, current: Float64Array, voltage: Float64Array, dr_dsoc: float, rows: Int64Array,
+    tau: Float64Array, found: Float64Array, places: Int64Array, r: Float64Array, sd: Float64Array, code: UInt8Array,
+) -> None:  # fmt: skip
+    """R, its standard deviation and its code at each of `tau` and at the last row, for a pulse found good."""
+    on, end = places[LOAD_PLACE], places[LAST_PLACE]
+    soc_ohm = dr_dsoc * found[SOC_SD] if math.isfinite(dr_dsoc) and found[SOC_SD] >= 0.0 else 0.0
     got = np.zeros(4)
     for m in range(tau.shape[0]):
-        code[m] = _value_at(time, current, voltage, rows, on, end, t0, tau[m], got)
-        if code[m] != status.OK:
-            continue
-        step = got[1] - rest_a
-        if _held(time, current, rows, on, end, t0 + tau[m], got[1]) > HELD_PART * abs(step):
-            code[m] = status.NOT_HELD
-            continue
-        slope = _slope(time, voltage, rows, on, end, t0, tau[m])
-        ohm = (got[0] - rest_v) / step + 0.0  # no -0.0
-        volt2 = noise * noise * (got[2] + 1.0) + slope * slope * (got[3] * got[3] + late * late)
-        ampere2 = noise_a * noise_a * (got[2] + 1.0)
-        noise2 = found[WIDEN] * found[WIDEN] * (volt2 + ohm * ohm * ampere2) / (step * step)
-        spread = math.sqrt(noise2 + soc_ohm * soc_ohm)
-        if ohm < 0.0 and not ohm > -3.0 * spread:
-            code[m] = status.BAD_INPUT
-            continue
-        r[m], sd[m] = ohm, spread
-        if math.isnan(spread):
-            code[m] = status.SPREAD_UNKNOWN
+        code[m] = value_at(time, current, voltage, rows, on, end, found[TIME], tau[m], got)
+        if code[m] == status.OK:
+            r[m], sd[m], code[m] = _quotient(
+                time, current, voltage, rows, on, end, tau[m], soc_ohm, found, places, got
+            )  # fmt: skip
+    got[0], got[1], got[2], got[3] = voltage[rows[end]], current[rows[end]], 1.0, 0.0
+    found[END_OHM], found[END_SD], places[END_CODE] = _quotient(
+        time, current, voltage, rows, on, end, found[DURATION], soc_ohm, found, places, got
+    )
 
 
 @kernel
@@ -221,8 +170,8 @@ def pulses(
 
     `extra` (3, rows): SOC, its standard deviation, temperature, nan where unknown. `dr_dsoc` (n,), nan where unknown.
     `tau` ascending (m,). Writes one row a pulse: `found`, `places` (row numbers), `r`, `sd`, `code` (m each, nan where
-    the code says so). More pulses than rows: what fits is written, those records' code is OUT_OF_SPACE, and the number
-    is the one needed.
+    the code says so); R at the last loaded row and its code are in `found` and `places`. More pulses than rows: what
+    fits is written, those records' code is OUT_OF_SPACE, and the number is the one needed.
     """
     number = 0
     longest = 0
@@ -244,6 +193,7 @@ def pulses(
         if math.isfinite(settings[S_RESOLUTION]):
             resolution[0] = settings[S_RESOLUTION]
         resolution[1] = resolution_of(current, rows, n)
+        began = number
         on = 0
         while on < n:
             if abs(current[rows[on]]) <= rest:
@@ -254,24 +204,29 @@ def pulses(
             high = height(current, rows, on, end, rest)
             if time[rows[end]] > time[rows[on]] and high > least and steady(time, current, rows, on, end, high):
                 if number < found.shape[0]:
-                    r[number], sd[number] = math.nan, math.nan
                     places[number, RECORD] = k
-                    outcome = _describe(
+                    places[number, END_CODE] = _describe(
                         time, current, voltage, extra, rows, n, on, end, rest, settings, resolution, found[number],
                         places[number],
                     )  # fmt: skip
-                    code[number] = outcome
-                    if outcome == status.OK:
-                        _resistances(
-                            time, current, voltage, dr_dsoc[k], rows, on, end, tau, found[number], places[number],
-                            r[number], sd[number], code[number],
-                        )  # fmt: skip
                     if record_code[k] != status.OUT_OF_SPACE:
                         record_code[k] = status.OK
                 else:
                     record_code[k] = status.OUT_OF_SPACE
                 number += 1
             on = end + 1
+        written = min(number, found.shape[0])
+        back, stamps = settings[S_BACK], GIVEN
+        if not math.isfinite(back):
+            stamps = decide(places, STAMPS, began, written)
+            back = 0.5 if stamps == POLLED else 0.0
+        for p in range(began, written):
+            r[p], sd[p], code[p] = math.nan, math.nan, places[p, END_CODE]
+            _place_step(found[p], places[p], back, stamps)
+            if places[p, END_CODE] == status.OK:
+                _resistances(
+                    time, current, voltage, dr_dsoc[k], rows, tau, found[p], places[p], r[p], sd[p], code[p]
+                )  # fmt: skip
     return number
 
 

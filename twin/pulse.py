@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kernels import pulse as layout
+from kernels import pulse_clock as clock
 from kernels import status
 from kernels.pulse import pulses as pulses_kernel
 from twin.arrays import floats, integers
@@ -30,7 +31,7 @@ REASONS = {
     status.OK: "",
     status.BAD_INPUT: "the voltage moved against the current: check the current's sign",
     status.BAD_TIME: "time runs backwards at the step",
-    status.TOO_SHORT: "the pulse ended before",
+    status.TOO_SHORT: "the pulse ended",
     status.NOT_SAMPLED: "no samples near that time",
     status.NO_REST: "no true rest sample before the step",
     status.NOT_HELD: "the current was not held",
@@ -51,6 +52,14 @@ class Stamps(Enum):
     POLLED = "polled"  # a clock that knows nothing of the step: anywhere in one sampling interval
 
 
+STAMPS_WORDS = {
+    clock.GIVEN: "as said",
+    clock.AT_STEP: "at_step: the stamps show that rows were written at the steps",
+    clock.POLLED: "polled: the stamps go on evenly through the steps",
+    clock.UNTOLD: "at_step: assumed, the stamps do not show it",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class PulseAssumptions:
     """What the person knows better than the data; None: taken from the data."""
@@ -58,7 +67,7 @@ class PulseAssumptions:
     rest_current_a: float | None = None  # largest current that is rest; else 2 % of the record's largest
     voltage_sd_v: float | None = None  # noise of one voltage sample
     resolution_v: float | None = None
-    stamps: Stamps = Stamps.AT_STEP
+    stamps: Stamps | None = None  # as the stamps show it, record by record; where they do not, at the step
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,6 +97,11 @@ class Pulses:
     r_sd_ohm: Float64Array
     status: UInt8Array
     record_status: UInt8Array  # (records,)
+    end_v: Float64Array  # the voltage at the last loaded row, `duration_s` into the pulse
+    r_end_ohm: Float64Array  # there
+    r_end_sd_ohm: Float64Array
+    end_status: UInt8Array
+    stamps_code: Int64Array  # a key of STAMPS_WORDS
 
     def __len__(self) -> int:
         return int(self.time_s.shape[0])
@@ -110,9 +124,18 @@ class Pulses:
         parts = []
         for code in dict.fromkeys(c for c in codes if c != status.OK):
             times = ", ".join(f"{t:g}" for t, c in zip(self.times_s, codes, strict=True) if c == code)
-            lasted = f" (it lasted {self.duration_s[pulse]:.3g} s)" if code == status.TOO_SHORT else ""
-            parts.append(f"{times} s: {REASONS[code]}{lasted}")
+            ended = ""
+            if code == status.TOO_SHORT:
+                ended = f" {self.duration_s[pulse]:.3g} s into it, at {self.end_v[pulse]:.4g} V"
+            parts.append(f"{times} s: {REASONS[code]}{ended}")
+        end = int(self.end_status[pulse])
+        if end not in {status.OK, *codes}:
+            parts.append(f"at its end: {REASONS[end]}")
         return "; ".join(parts)
+
+    def stamps(self, pulse: int) -> str:
+        """How that pulse's stamps were read, in words."""
+        return STAMPS_WORDS[int(self.stamps_code[pulse])]
 
     def record_reason(self, record: int) -> str:
         """Why that record has no pulses, in words; empty where it has."""
@@ -141,7 +164,8 @@ def _settings(assumed: PulseAssumptions) -> Float64Array:
         if not (math.isfinite(value) and value >= 0.0):
             raise ValueError(f"{name} {value:g} is not a magnitude")
         out[at] = value
-    out[layout.S_BACK] = 0.5 if assumed.stamps is Stamps.POLLED else 0.0
+    if assumed.stamps is not None:
+        out[layout.S_BACK] = 0.5 if assumed.stamps is Stamps.POLLED else 0.0
     return out
 
 
@@ -206,6 +230,8 @@ def find_pulses_batch(
         temperature_c=found[:, layout.TEMPERATURE], rest_row=places[:, layout.REST_ROW],
         step_row=places[:, layout.EDGE_ROW], load_row=places[:, layout.LOAD_ROW], last_row=places[:, layout.LAST_ROW],
         r_ohm=r[:number], r_sd_ohm=sd[:number], status=code[:number], record_status=record_code,
+        end_v=found[:, layout.END_V], r_end_ohm=found[:, layout.END_OHM], r_end_sd_ohm=found[:, layout.END_SD],
+        end_status=places[:, layout.END_CODE].astype(np.uint8), stamps_code=places[:, layout.STAMPS],
     )  # fmt: skip
 
 

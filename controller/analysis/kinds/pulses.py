@@ -31,10 +31,12 @@ def _setting(options: Options, name: str) -> float | None:
         raise BadInputError(f"--set {name}={value}: not a number") from error
 
 
-def _stamps(options: Options) -> Stamps:
-    value = str(options.values.get("stamps") or Stamps.AT_STEP.value)
+def _stamps(options: Options) -> Stamps | None:
+    value = options.values.get("stamps")
+    if value is None:
+        return None
     try:
-        return Stamps(value)
+        return Stamps(str(value))
     except ValueError as error:
         choices = " or ".join(choice.value for choice in Stamps)
         raise BadInputError(f"--set stamps={value}: {choices}") from error
@@ -54,7 +56,10 @@ class PulsesKind:
         Setting("soc_sd", None, "standard deviation of soc (0 to 1), where no column gives it"),
         Setting("dr_dsoc_ohm", None, "slope of the resistance, ohm per unit of soc: soc_sd then widens the spread"),
         Setting(
-            "stamps", "at_step", "at_step: a row is written as the step begins; polled: at any time within an interval"
+            "stamps",
+            None,
+            "at_step: a row is written as the step begins; polled: at any time within an interval; by itself from the "
+            "stamps",
         ),
     )
 
@@ -96,10 +101,12 @@ class PulsesKind:
         }
         for name, r, sd in zip(_FIGURES, found.r_ohm[k], found.r_sd_ohm[k], strict=True):
             row[name], row[f"{name}_sd"] = _number(r), _number(sd)
+        row["r_end_ohm"], row["r_end_ohm_sd"] = _number(found.r_end_ohm[k]), _number(found.r_end_sd_ohm[k])
+        row["duration_s"], row["end_v"] = _number(found.duration_s[k]), _number(found.end_v[k])
         row["direction"] = "charge" if found.current_a[k] > 0.0 else "discharge"
         row["temperature_c"] = _number(found.temperature_c[k])
-        row["duration_s"] = _number(found.duration_s[k])
         row["stale_rows"] = int(found.stale_rows[k])
+        row["stamps"] = found.stamps(k)
         row["refused"] = found.reason(k) or None
         unknown = {"soc_sd": "soc_sd", "temperature_c": "temperature_c"}
         for name, column in unknown.items():

@@ -34,7 +34,9 @@ def test_row_of_a_pulse_carries_names_with_units() -> None:
 def test_a_short_pulse_says_why_figures_are_missing() -> None:
     (row,) = KIND.analyse(record(seconds=4.0), Options())
     assert row["r_3s_ohm"] is not None and row["r_10s_ohm"] is None and row["r_10s_ohm_sd"] is None
-    assert row["refused"] == "10, 30 s: the pulse ended before (it lasted 3.9 s)"
+    assert row["refused"] == "10, 30 s: the pulse ended 3.9 s into it, at 3.55 V"
+    assert (row["duration_s"], row["end_v"]) == (pytest.approx(3.9), pytest.approx(3.55, abs=1e-3))
+    assert row["r_end_ohm"] == pytest.approx(0.03, rel=0.01) and 1e-5 < row["r_end_ohm_sd"] < 1e-4
     assert row["soc"] is None and "temperature_c" not in row
 
 
@@ -53,7 +55,8 @@ def test_settings_reach_the_twin() -> None:
     )
     assert wide > 10 * plain and soc == pytest.approx(np.hypot(plain, 3e-3))
     polled = KIND.analyse(record(), Options({"stamps": "polled"}))[0]
-    assert polled["time_s"] == pytest.approx(-0.05)
+    assert polled["time_s"] == pytest.approx(-0.05) and polled["stamps"] == "as said"
+    assert KIND.analyse(record(), Options())[0]["stamps"] == "at_step: assumed, the stamps do not show it"
     for values in ({"stamps": "often"}, {"voltage_sd_v": "much"}, {"rest_current_a": -1.0}):
         with pytest.raises(BadInputError):
             KIND.analyse(record(), Options(values))

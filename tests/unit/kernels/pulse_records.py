@@ -29,11 +29,18 @@ def resistance(seconds: Float64Array, scale: float = 1.0) -> Float64Array:
 
 
 def draw(
-    records: int, seed: int, *, times_s: tuple[float, ...], polled: bool = False, soc_ohm_sd: float = 0.0
+    records: int,
+    seed: int,
+    *,
+    times_s: tuple[float, ...],
+    polled: bool = False,
+    soc_ohm_sd: float = 0.0,
+    one_pace: bool = False,
 ) -> Draws:
     """Rest at 1 Hz, 32 s of load at uneven stamps, noise, converter steps, and (unless polled) stale rows of each sort.
 
-    `soc_ohm_sd`: spread of what the unknown state of charge adds to the resistance.
+    `soc_ohm_sd`: spread of what the unknown state of charge adds to the resistance. `one_pace`: rest and load are
+    sampled at one pace (to 3 %), which goes on through the step where polled and begins anew at it where not.
     """
     rng = np.random.default_rng(seed)
     times, currents, voltages, lengths, truths = [], [], [], [], []
@@ -43,7 +50,12 @@ def draw(
         step = rest[-1] + rng.uniform(0.02, 1.0)
         inside = step + np.cumsum(rng.uniform(0.5, 1.5, int(32.0 / every)) * every)
         stale = np.empty(0)
-        if polled:
+        if one_pace:
+            grid = every * (np.arange(360) + 0.03 * rng.uniform(-1.0, 1.0, 360))
+            rest = grid[:30]
+            step = grid[29] + every * rng.uniform(0.0, 1.0)
+            inside = grid[30:] if polled else step + grid[:330] - grid[0]
+        elif polled:
             inside = step + every * rng.uniform(0.0, 1.0) + every * np.arange(int(32.0 / every))
         else:
             stale = np.full(int(rng.integers(0, 3)), step)

@@ -55,7 +55,7 @@ def test_worked_example() -> None:
     assert sd[0, 2] == pytest.approx(np.hypot(np.sqrt(1.5) * 1e-3, 0.03 * 0.25 / 20.0) / 5.0, rel=1e-12)
     assert sd[0, 2] == pytest.approx(0.2562e-3, rel=1e-3)
     assert np.isnan(r[0, 3]) and np.isnan(sd[0, 3])
-    assert list(places[0]) == [0, 1, 2, 2, 7] and found[0, pulse.CURRENT_STEP] == -5.0
+    assert list(places[0, :5]) == [0, 1, 2, 2, 7] and found[0, pulse.CURRENT_STEP] == -5.0
 
 
 def test_variance_of_the_soc_comes_in_through_the_slope() -> None:
@@ -210,11 +210,15 @@ def test_any_floats_give_a_status() -> None:
         if rng.random() < 0.3:
             time = rng.permutation(time)
         setting = [(int(rng.integers(0, 3)), float(rng.choice([0.0, 1e-300, 1e-3, 1e30])))]
+        setting.append((pulse.S_BACK, float(rng.choice([0.0, 0.5, NAN]))))
         n, found, places, r, sd, code, _ = call(time, current, voltage, settings=setting, space=time.size)
         assert n <= time.size and set(code.ravel()) <= known
         usable = (code == status.OK) | (code == status.SPREAD_UNKNOWN)
         assert np.isfinite(r[usable]).all() and np.isnan(r[~usable]).all()
         assert np.isfinite(sd[code == status.OK]).all() and np.isnan(sd[code != status.OK]).all()
+        last = np.isfinite(found[:, pulse.END_OHM])
+        assert (last == np.isin(places[:, pulse.END_CODE], [status.OK, status.SPREAD_UNKNOWN])).all()
+        assert set(places[:, pulse.STAMPS]) <= set(range(4)) and np.isfinite(found[:, pulse.END_V]).all()
         assert (places >= -1).all() and (places < max(time.size, 1)).all() and np.isfinite(found[:, pulse.TIME]).all()
         good += int((code == status.OK).sum())
     assert good > 300

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kernels import pulse_clock as clock
 from kernels import status
 from tests.unit.kernels.pulse_records import draw
 from twin.pulse import TIMES_S, PulseAssumptions, Stamps, find_pulses, find_pulses_batch
@@ -62,7 +63,15 @@ def test_measured_pulses_agree_with_the_last_true_rest(measured_data) -> None:
         assert away < 0.02
     short = np.flatnonzero(np.isnan(found.at(10.0)[0]))
     assert {(groups[k].temperature_c.iloc[0], groups[k].soc_level.iloc[0]) for k in short} == {(10.0, 1)}
-    assert all("the pulse ended before (it lasted 0." in found.reason(k) for k in short)
+    assert all("s: the pulse ended 0." in found.reason(k) and ", at 2.4" in found.reason(k) for k in short)
+    end_v = np.array([part.voltage_v[part.current_a < -1.0].iloc[-1] for part in groups])  # below the limit of 2.5 V
+    np.testing.assert_array_equal(found.end_v, end_v)
+    assert ((found.duration_s[short] > 0.66) & (found.duration_s[short] < 0.86) & (end_v[short] < 2.45)).all()
+    assert ((found.r_end_ohm[short] > 0.079) & (found.r_end_ohm[short] < 0.085)).all()
+    assert (end_v < 2.5).sum() == 6 and np.isfinite(found.r_end_sd_ohm[short]).sum() == 5  # one has too few rows
+    whole = np.isfinite(found.at(10.0)[0])
+    np.testing.assert_allclose(found.r_end_ohm[whole], found.at(10.0)[0][whole], rtol=0.015)  # 10.0 to 10.2 s
+    assert [found.stamps_code.tolist().count(code) for code in (clock.AT_STEP, clock.UNTOLD)] == [106, 2]
     unloaded = [int(np.argmax(np.abs(part.current_a[part.status == "D"]) > 1.0)) for part in groups]
     assert list(found.stale_rows) == unloaded and np.count_nonzero(unloaded) == 68
     assert set(found.temperature_c) == {10.0, 25.0}
@@ -74,13 +83,55 @@ def test_measured_pulses_agree_with_the_last_true_rest(measured_data) -> None:
     assert (spread["std"] / spread["mean"]).max() < 0.12
 
 
+@pytest.mark.parametrize("polled", [True, False])
+def test_the_stamps_themselves_show_whether_they_were_polled(polled: bool) -> None:
+    """2,000 pulses at one pace: nothing is said, 98 % are told, and the stated band holds the truth."""
+    drawn = draw(2000, 9, times_s=(1.0, 3.0), polled=polled, one_pace=True)
+    found = find_pulses_batch(drawn.time_s, drawn.current_a, drawn.voltage_v, drawn.offsets, times_s=(1.0, 3.0))
+    told = found.stamps_code == (clock.POLLED if polled else clock.AT_STEP)
+    inside = (np.abs(found.r_ohm - drawn.truth_ohm) <= 1.96 * found.r_sd_ohm).mean(axis=0)
+    print(f"polled {polled}: told {told.mean():.4f}, inside the band at 1 and 3 s: {np.round(inside, 4)}")
+    assert len(found) == 2000 and told.mean() > (0.98 if polled else 0.85)
+    assert ((inside >= 0.93) & (inside <= 0.97)).all()
+
+
+def test_pulses_of_one_record_are_told_together_and_what_is_said_counts() -> None:
+    """Five pulses begin between polls of 1 s; of a cycler's, one begins on the pace by chance and is outvoted."""
+    time = np.arange(500.0)
+    current = np.where(time % 100.0 < 50.0, 0.0, -5.0)
+    voltage = 3.7 + 0.03 * current
+    polled = find_pulses(time, current, voltage)
+    assert set(polled.stamps_code) == {clock.POLLED} and list(polled.time_s) == [49.5, 149.5, 249.5, 349.5, 449.5]
+    assert polled.stamps(0).startswith("polled") and np.allclose(polled.duration_s, 49.5)
+    said = find_pulses(time, current, voltage, assumed=PulseAssumptions(stamps=Stamps.AT_STEP))
+    assert set(said.stamps_code) == {clock.GIVEN} and list(said.time_s) == [50.0, 150.0, 250.0, 350.0, 450.0]
+    late = time + np.cumsum(np.where((time % 100.0 == 50.0) & (time > 100.0), 0.4, 0.0))
+    cycler = find_pulses(late, current, voltage)
+    assert set(cycler.stamps_code) == {clock.AT_STEP} and cycler.time_s[1] == pytest.approx(150.4)
+    missing = np.delete(np.arange(500), [47, 52, 55, 148])  # polls that were lost
+    polled = find_pulses(time[missing], current[missing], voltage[missing])
+    assert set(polled.stamps_code) == {clock.POLLED}
+
+
+def test_a_pulse_cut_short_gives_its_resistance_at_the_end() -> None:
+    """50 mohm and 0.1 ohm/s: after 0.6 s at -5 A the voltage is 3.7 - 5 x 0.11 = 3.15 V."""
+    time = np.concatenate([np.arange(-20.0, 0.0), np.arange(0.0, 0.65, 0.05), 0.62 + np.arange(3.0)])
+    load = (time >= 0.0) & (time <= 0.61)
+    current = np.where(load, -5.0, 0.0)
+    voltage = 3.7 + np.where(load, current * (0.05 + 0.1 * time), 0.0)
+    found = find_pulses(time, current, voltage, assumed=PulseAssumptions(voltage_sd_v=1e-3, resolution_v=0.0))
+    assert np.isnan(found.r_ohm).all() and found.reason(0) == "1, 3, 10, 30 s: the pulse ended 0.6 s into it, at 3.15 V"
+    assert found.r_end_ohm[0] == pytest.approx(0.11) and found.duration_s[0] == pytest.approx(0.6)
+    assert found.r_end_sd_ohm[0] == pytest.approx(np.sqrt(2.0) * 1e-3 / 5.0, rel=1e-3)  # two readings of 1 mV
+
+
 def test_words_for_what_is_absent() -> None:
     time = np.concatenate([np.arange(-5.0, 0.0), np.arange(0.0, 5.0, 0.5)])
     current = np.where(time >= 0.0, -5.0, 0.0)
     voltage = 3.7 + 0.03 * current
     found = find_pulses(time, current, voltage)
     assert found.at(3.0)[0][0] == pytest.approx(0.03)
-    assert found.reason(0) == "10, 30 s: the pulse ended before (it lasted 4.5 s)" and found.record_reason(0) == ""
+    assert found.reason(0) == "10, 30 s: the pulse ended 4.5 s into it, at 3.55 V" and found.record_reason(0) == ""
     assert "current's sign" in find_pulses(time, -current, voltage, times_s=[1.0]).reason(0)
     assert "no true rest" in find_pulses(time[5:], current[5:], voltage[5:]).reason(0)
     assert "no step" in find_pulses(time, 0.0 * current, voltage).record_reason(0)
