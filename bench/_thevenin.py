@@ -82,7 +82,7 @@ class Thevenin:
 
     def __init__(
         self, model: CellModel, steps_s: Sequence[float], current_a: Sequence[float], ambient_c: float = 25.0,
-        heats: bool = True, tolerance: float = 1e-8,
+        heats: bool = True, tolerance: float | None = 1e-8,
     ) -> None:  # fmt: skip
         if len(steps_s) != len(current_a) + 1 or steps_s[0] != 0.0:
             raise ValueError("steps_s begins with 0 and has one entry more than current_a")
@@ -95,7 +95,8 @@ class Thevenin:
         values = parameter_values(model, ambient_c, heats)
         values.update({"Current function [A]": current})
         circuit = pybamm.equivalent_circuit.Thevenin(options={"number of rc elements": 2})
-        solver = pybamm.IDAKLUSolver(rtol=tolerance, atol=tolerance)
+        accuracy = {} if tolerance is None else {"rtol": tolerance, "atol": tolerance}  # None: PyBaMM's own
+        solver = pybamm.IDAKLUSolver(**accuracy)
         self.simulation = pybamm.Simulation(circuit, parameter_values=values, solver=solver)
 
     def inputs(self, soc: float, cell: Mapping[str, float] | None = None) -> dict[str, float]:

@@ -41,7 +41,7 @@ def potential(pybamm, values, electrode: str, stoichiometry: np.ndarray) -> np.n
 
 
 def test_windows_are_those_of_pybamms_solver(pybamm, chen, electrodes) -> None:
-    """Discharges between PyBaMM's windows along PyBaMM's curves: the bands hold its figures, in 93 to 97 % of 1,000 draws of noise."""
+    """Discharges along PyBaMM's curves between its windows: 93 to 97 % of 1,000 draws' bands hold its figures."""
     values, truth = chen
     t = np.arange(0.0, 36_001.0, 20.0)
     z = 1.0 - t / t[-1]
