@@ -49,7 +49,9 @@ RMSE_MAX_V = 0.05  # beyond, the half-cell tables do not belong to this cell
 RHO_MAX = 0.98
 VOLTAGE_LIMIT_V = 100.0
 RIVAL = 9.0  # a minimum elsewhere whose sum of squares is larger by less than this per degree is as good: 3 sigma
-POLISHED = 2
+POLISHED = 3  # starts that are finished
+NEAR = 0.005  # window ends closer than this are the same minimum
+OHMIC_MAX_V = 0.2  # no slow curve has more; R = 0.8 ohm and a positive window of half the width mimic one poorly
 # Every which point and how many steps, for a start and for the end. An array, because Numba compiles a function once
 # more for each literal that it is called with.
 STAGES = np.array([[4, 6], [1, 60]])
@@ -100,14 +102,26 @@ def _usable(z: F, v: F, current: float) -> bool:
 
 
 @contracted_kernel
+def _near(a: F, b: F) -> bool:
+    """Whether the windows are the same for all purposes; False where one is NaN."""
+    near = True
+    for j in range(Y100 + 1):
+        near = near and abs(a[j] - b[j]) < NEAR
+    return near
+
+
+@contracted_kernel
 def _search(
     current: float, z: F, v: F, starts: F, free: NDArray[np.bool_], pos: F, pos_grid: F, neg: F, neg_grid: F,
     out: F, jac: F, work: F, p: F, rival: F,
 ) -> tuple[float, float, int]:  # fmt: skip
     """Fills the minimum `p` and the next best `rival`; returns their sums of squares (inf: none) and p's steps.
 
-    Every start takes a few steps on every fourth point; the best ones are finished on all. Steps of -1: not settled.
+    Every start takes a few steps on every fourth point; the best ones that have not come to a finished minimum by then
+    are finished on all. Steps of -1: not settled.
     """
+    for j in range(PARAMETERS):
+        p[j], rival[j] = math.nan, math.nan
     s, every = starts.shape[0], STAGES[FINE, 0]
     tried, cost = np.empty((s, PARAMETERS)), np.empty(s)
     stride = STAGES[COARSE, 0] if z.shape[0] >= STAGES[COARSE, 0] * 50 else every
@@ -118,28 +132,20 @@ def _search(
         )
         if not math.isfinite(cost[k]):
             cost[k] = math.inf
-    best, rival_cost, steps = math.inf, math.inf, -1
-    for _ in range(min(POLISHED, s)):
+    best, rival_cost, steps, finished = math.inf, math.inf, -1, 0
+    for _ in range(s):
         k = 0
         for j in range(s):
             if cost[j] < cost[k]:
                 k = j
+        if finished == POLISHED or not cost[k] < math.inf:
+            break
         cost[k] = math.inf
+        if _near(tried[k], p) or _near(tried[k], rival):
+            continue
+        finished += 1
         total, taken = descend(
-            tried[k],
-            current,
-            z,
-            v,
-            STAGES[FINE, 0],
-            STAGES[FINE, 1],
-            free,
-            pos,
-            pos_grid,
-            neg,
-            neg_grid,
-            out,
-            jac,
-            work,
+            tried[k], current, z, v, every, STAGES[FINE, 1], free, pos, pos_grid, neg, neg_grid, out, jac, work
         )
         if total < best:
             rival_cost = best
@@ -200,9 +206,9 @@ def _withhold(row: F, covariance: F) -> None:
 
 
 @contracted_kernel
-def _ambiguous(p: F, best: float, rival: F, rival_cost: float, degrees: float, covariance: F) -> bool:
-    """Whether another minimum is as good and lies elsewhere."""
-    if rival_cost > best * (1.0 + RIVAL / degrees):
+def _ambiguous(p: F, best: float, rival: F, rival_cost: float, degrees: float, covariance: F, current: float) -> bool:
+    """Whether another minimum that a cell could have is as good and lies elsewhere."""
+    if rival_cost > best * (1.0 + RIVAL / degrees) or abs(current * rival[R]) > OHMIC_MAX_V:
         return False
     apart = False
     for j in range(Y100 + 1):
@@ -251,7 +257,7 @@ def esoh_batch(
             codes[n] = _judge(
                 p, current[n], at, volts, free, pos, pos_grid, neg, neg_grid, out, jac, work, row, covariances[n]
             )
-        if codes[n] == status.OK and _ambiguous(p, best, rival, rival_cost, row[DEGREES], covariances[n]):
+        if codes[n] == status.OK and _ambiguous(p, best, rival, rival_cost, row[DEGREES], covariances[n], current[n]):
             _withhold(row, covariances[n])
             codes[n] = status.NOT_IDENTIFIABLE
 
