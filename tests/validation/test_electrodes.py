@@ -21,19 +21,6 @@ def electrodes() -> Electrodes:
     return Electrodes(halfcell.load("nmc811_chen2020"), halfcell.load("graphite_siox_chen2020"))
 
 
-@pytest.fixture(scope="module")
-def chen(pybamm):
-    """PyBaMM's parameter set and what its solver makes of it: windows [-] and capacities [Ah]."""
-    values = pybamm.ParameterValues("Chen2020")
-    solver = pybamm.lithium_ion.ElectrodeSOHSolver(values)
-    x_0, x_100, y_100, y_0 = solver.get_min_max_stoichiometries()
-    truth = {"x_0": x_0, "x_100": x_100, "y_0": y_0, "y_100": y_100}
-    truth["negative_ah"] = values.evaluate(solver.param.n.Q_init)
-    truth["positive_ah"] = values.evaluate(solver.param.p.Q_init)
-    truth["lithium_ah"] = values.evaluate(solver.param.Q_Li_particles_init)
-    return values, {name: float(value) for name, value in truth.items()}
-
-
 def potential(pybamm, values, electrode: str, stoichiometry: np.ndarray) -> np.ndarray:
     """PyBaMM's own open-circuit potential [V]."""
     function = values[f"{electrode} electrode OCP [V]"]
