@@ -81,7 +81,7 @@ def run() -> list[Result]:
     """Both negative electrodes: one table, and graphite with silicon."""
     positive = load("nmc811_chen2020")
     plain = Electrodes(positive, load("graphite_siox_chen2020"))
-    blend = Electrodes(positive, load("graphite_mohtat2020"), load("silicon_delithiation_verbrugge2016"))
+    blend = Electrodes(positive, load("graphite_ai2020"), load("silicon_delithiation_verbrugge2016"))
     return [measure("esoh_fit", plain), measure("esoh_fit_blended", blend)]
 
 

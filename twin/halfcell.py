@@ -6,6 +6,7 @@ A file's lines that begin with # are its title and source. A name without a fold
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 
 Float64Array = NDArray[np.float64]
 CELLS = 1000  # of the uniform grid
+BLEND_CELLS, BLEND_STEP_V = 500, 0.005  # of a blend's grid, which may be uneven
+TABLES_KEPT = 16  # a table takes longer to make than a fit
 EMPTY_SLOPE = 0.02  # of an empty graphite's charge over its line
 HEADER = ("stoichiometry", "potential_v")
 POTENTIAL_LIMIT_V = 10.0
@@ -35,7 +38,10 @@ class HalfCell:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
-    """What the kernel takes: values and slopes, (m, 2) or blended (m, 6), on the grid (low, step)."""
+    """What the kernel takes: values and slopes, (m, 2) or blended (m, 6), on the grid (low, step).
+
+    A blend's grid is uneven and its step the mean one.
+    """
 
     values: Float64Array
     grid: Float64Array
@@ -123,6 +129,7 @@ def _cubic(x: Float64Array, y: Float64Array, at: Float64Array) -> tuple[Float64A
     return value + slope * (at - np.clip(at, x[0], x[-1])), slope
 
 
+@lru_cache(maxsize=TABLES_KEPT)
 def table(cell: HalfCell) -> Table:
     """A half-cell on the kernel's uniform grid."""
     at = np.linspace(cell.stoichiometry[0], cell.stoichiometry[-1], CELLS + 1)
@@ -130,8 +137,9 @@ def table(cell: HalfCell) -> Table:
     return Table(np.ascontiguousarray(np.column_stack([value, slope])), np.array([at[0], at[1] - at[0]]))
 
 
+@lru_cache(maxsize=TABLES_KEPT)
 def blended_table(graphite: HalfCell, silicon: HalfCell) -> Table:
-    """Graphite's potential on a grid and, beside it, the stoichiometries of silicon and of graphite at that potential.
+    """Graphite's potential on an uneven grid and, beside it, the stoichiometries of silicon and of graphite there.
 
     The grid goes on in a straight line of potential below graphite's first point until silicon is empty: at the end of
     a discharge silicon still gives lithium where graphite has none. Beyond its ends a material gives and takes none,
@@ -143,11 +151,20 @@ def blended_table(graphite: HalfCell, silicon: HalfCell) -> Table:
     first = _cubic(graphite.stoichiometry, graphite.potential_v, graphite.stoichiometry[:1])[1][0]
     empty = max(float(u[-1] - graphite.potential_v[0]) + 0.3, 0.0)
     low = graphite.stoichiometry[0] - min(empty / max(-float(first), 1.0), 0.2)
-    at = np.linspace(low, graphite.stoichiometry[-1], CELLS + 1)
+    at = _blend_grid(graphite, low)
     value, slope = _cubic(graphite.stoichiometry, graphite.potential_v, at)
     share, by_potential = _cubic(u, x, np.clip(value, u[0], u[-1]))
     by_potential[(value < u[0]) | (value > u[-1])] = 0.0
     beyond = np.minimum(at - graphite.stoichiometry[0], 0.0)
     own, own_slope = at - (1.0 - EMPTY_SLOPE) * beyond, np.where(beyond < -1e-12, EMPTY_SLOPE, 1.0)
     columns = [value, slope, share, by_potential * slope, own, own_slope]
-    return Table(np.ascontiguousarray(np.column_stack(columns)), np.array([at[0], at[1] - at[0]]))
+    return Table(np.ascontiguousarray(np.column_stack(columns)), np.array([at[0], (at[-1] - at[0]) / (at.size - 1)]))
+
+
+def _blend_grid(graphite: HalfCell, low: float) -> Float64Array:
+    """Stoichiometries from `low` on: even ones, graphite's own points, and no step larger than 5 mV where it falls."""
+    at = np.union1d(np.linspace(low, graphite.stoichiometry[-1], BLEND_CELLS + 1), graphite.stoichiometry)
+    value, _ = _cubic(graphite.stoichiometry, graphite.potential_v, at)
+    levels = np.arange(value[-1], value[0], BLEND_STEP_V)
+    at = np.union1d(at, np.interp(levels, value[::-1], at[::-1]))
+    return np.append(at[0], at[1:][np.diff(at) > 1e-7])

@@ -6,13 +6,13 @@ from kernels import status
 from twin import halfcell
 from twin.esoh import Electrodes, SlowCurve, ageing, fit_curve, fit_curves, fitted_voltage, slow_curve
 
-NMC, GRAPHITE_SIOX, GRAPHITE = "nmc811_chen2020", "graphite_siox_chen2020", "graphite_mohtat2020"
-SILICON = "silicon_delithiation_verbrugge2016"
+NMC, GRAPHITE_SIOX, GRAPHITE = "nmc811_chen2020", "graphite_siox_chen2020", "graphite_ai2020"
+SILICON, SILICON_LITHIATED = "silicon_delithiation_verbrugge2016", "silicon_lithiation_verbrugge2016"
 
 
-def electrodes(blend: bool = False) -> Electrodes:
+def electrodes(blend: bool = False, graphite: str = GRAPHITE, silicon: str = SILICON) -> Electrodes:
     if blend:
-        return Electrodes(halfcell.load(NMC), halfcell.load(GRAPHITE), halfcell.load(SILICON))
+        return Electrodes(halfcell.load(NMC), halfcell.load(graphite), halfcell.load(silicon))
     return Electrodes(halfcell.load(NMC), halfcell.load(GRAPHITE_SIOX))
 
 
@@ -54,7 +54,7 @@ def test_shipped_tables_are_the_published_functions(name, function) -> None:
     values = halfcell.table(cell)
     at = values.grid[0] + values.grid[1] * np.arange(len(values.values))
     np.testing.assert_allclose(values.values[:, 0], function(at), atol=5e-5)
-    assert len(halfcell.shipped()) == 5 and name in halfcell.shipped()
+    assert len(halfcell.shipped()) == 6 and name in halfcell.shipped()
 
 
 @pytest.mark.parametrize(
@@ -134,20 +134,31 @@ def lgm50(measured_data):
 
 @pytest.mark.data
 def test_lgm50_discharge(lgm50) -> None:
-    """The bar is 8 mV with the tables of Chen et al. 2020; graphite and silicon apart come to 5.3 mV."""
+    """The bar is 8 mV with the tables of Chen et al. 2020 and the goal 5 mV, with graphite and silicon apart 4.8 mV."""
     curve = slow_curve(*lgm50)
     plain, blend = (fit_curve(curve, electrodes(b)) for b in (False, True))
     print(f"RMSE {1e3 * plain.rmse_v:.2f} and {1e3 * blend.rmse_v:.2f} mV, silicon {blend.silicon_fraction:.3f}")
     assert plain.identifiable and plain.rmse_v < 8.0e-3
-    assert blend.identifiable and blend.rmse_v < 5.5e-3
+    assert blend.identifiable and blend.rmse_v < 5.0e-3
+    assert blend.n_to_p == pytest.approx(1.01, abs=2 * blend.n_to_p_sd)  # 1.00 to 1.02 in practice
     away = curve.voltage_v - fitted_voltage(curve, plain, electrodes())
     assert np.sqrt(np.mean(away**2)) == pytest.approx(plain.rmse_v, rel=1e-6)
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("blend", [False, True])
-def test_lgm50_from_other_starts_is_the_same_within_its_sd(lgm50, blend) -> None:
-    curve, cell, rng = slow_curve(*lgm50), electrodes(blend), np.random.default_rng(3)
+@pytest.mark.parametrize(("graphite", "bar_mv"), [(GRAPHITE, 6.0), ("graphite_mohtat2020", 5.5)])
+def test_lgm50_charge_is_fitted_with_the_other_branch_of_silicon(lgm50, graphite, bar_mv) -> None:
+    curve = slow_curve(*lgm50, "charge")
+    fit = fit_curve(curve, electrodes(True, graphite, SILICON_LITHIATED))
+    assert fit.identifiable and 1e3 * fit.rmse_v < bar_mv
+    other = fit_curve(curve, electrodes(True, graphite, SILICON))
+    assert not other.identifiable or other.rmse_v > 1.2 * fit.rmse_v
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("blend", "graphite"), [(False, ""), (True, GRAPHITE), (True, "graphite_mohtat2020")])
+def test_lgm50_from_other_starts_is_the_same_within_its_sd(lgm50, blend, graphite) -> None:
+    curve, cell, rng = slow_curve(*lgm50), electrodes(blend, graphite), np.random.default_rng(3)
     known = fit_curve(curve, cell)
     for _ in range(8):
         low, high = (0.0, 0.70, 0.04), (0.06, 0.95, 0.15)
