@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
+from configs.chart_checks import check_charts
 from configs.document import Document
 from configs.endpoint import MODBUS_SCHEME, OPCUA_SCHEME, Endpoint, is_loopback, parse_endpoint
 from configs.errors import Problem
@@ -46,7 +47,7 @@ Found = tuple[KeyPath, str, str]
 def check_line(loaded: Loaded, line: LineFile) -> list[Problem]:
     """Every disagreement within the line file, and between it and the equipment types."""
     checks: tuple[Callable[[Loaded, LineFile], Iterator[Found]], ...] = (
-        _endpoints, _web_port, _retries, _cell_twins, _web_twins, _machines, _start,
+        _endpoints, _web_port, _retries, _cell_twins, _web_twins, _charts, _machines, _start,
     )  # fmt: skip
     found = [one for check in checks for one in check(loaded, line)]
     return [loaded.line.problem(path, what, hint) for path, what, hint in found if path not in loaded.wrong]
@@ -128,6 +129,10 @@ def _web_twins(loaded: Loaded, line: LineFile) -> Iterator[Found]:
         yield from _twice(seen, twin.device, at)
         if twin.device in loaded.equipment:
             yield from _unfed(loaded.equipment[twin.device][1], WEB_TAGS, at, "a web twin")
+
+
+def _charts(loaded: Loaded, line: LineFile) -> Iterator[Found]:
+    yield from check_charts(line, {device: kind for device, (_, kind) in loaded.equipment.items()})
 
 
 def _twice(seen: set[str], device: str, at: KeyPath) -> Iterator[Found]:

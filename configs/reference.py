@@ -120,7 +120,7 @@ def _model(root: Schema, node: Schema) -> tuple[Schema | None, bool]:
 def _row(root: Schema, key: str, node: Schema, required: bool) -> str:
     default = "**required**" if required else _default(node)
     about = "" if "$ref" in node and "description" not in node else _about(node)
-    wants = expected(root, node).replace(NAME, "a name")
+    wants = expected(root, node).replace(NAME, "a name").replace(NAME.replace("a name", "names", 1), "names")
     cells = (f"`{key}`", wants, default, about if about != wants + "." else "")
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 

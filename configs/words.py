@@ -16,7 +16,13 @@ _PATTERNS = {
     r"^https?://\S+$": "an address such as http://host:8086",
 }
 _TYPES = {"string": "text", "boolean": "true or false", "object": "a table", "array": "a list", "null": "nothing"}
-_MANY = {"a number": "numbers", "a whole number": "whole numbers", "a table": "tables", "text": "texts"}
+_MANY = {
+    "a number": "numbers",
+    "a whole number": "whole numbers",
+    "a table": "tables",
+    "text": "texts",
+    "a name": "names",
+}
 
 
 def schema_at(root: Schema, path: KeyPath) -> Schema | None:

@@ -79,13 +79,17 @@ class LiveLoadingMap:
             if self._par is None:
                 self._par = prior(float(s.value[0]), self.solids_fraction is not None)
                 start_kernel(self._par, self._x, self._p, self._memory)
-            found = self._filter(s)
-            np.maximum.at(code, s.row, found)
-            keep = (found != status.BAD_TIME) & (found != status.BAD_INPUT)
-            self._past = self._past.joined(s.taken(keep))
-            self._seen += int(keep.sum())
-            if self._seen >= self._next_tune:
-                self._tune()
+            start = 0
+            while start < s.value.size:  # cut where the model is due, so that batches make no difference
+                part = s.taken(slice(start, start + self._next_tune - self._seen))
+                start += part.value.size
+                found = self._filter(part)
+                np.maximum.at(code, part.row, found)
+                keep = (found != status.BAD_TIME) & (found != status.BAD_INPUT)
+                self._past = self._past.joined(part.taken(keep))
+                self._seen += int(keep.sum())
+                if self._seen >= self._next_tune:
+                    self._tune()
         return self._now(code)
 
     def _filter(self, s: Samples) -> Codes:

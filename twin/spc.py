@@ -20,11 +20,6 @@ from kernels.spc import cusum_update as cusum_update_kernel
 from kernels.spc import ewma_update as ewma_update_kernel
 from kernels.spc import imr_limits as imr_limits_kernel
 from kernels.spc import imr_update as imr_update_kernel
-from kernels.spc_t2 import VARIABLES_MAX
-from kernels.spc_t2 import t2_factor as t2_factor_kernel
-from kernels.spc_t2 import t2_learn as t2_learn_kernel
-from kernels.spc_t2 import t2_limit as t2_limit_kernel
-from kernels.spc_t2 import t2_update as t2_update_kernel
 from twin.checkpoint import pack, unpack
 
 Float64Array = NDArray[np.float64]
@@ -81,7 +76,7 @@ class Capability:
 def individuals_limits(values: Float64Array, offsets: Int64Array | None = None) -> tuple[Float64Array, Float64Array]:
     """Centre and sigma (n,) from values in control: mean, and mean moving range / 1.128. nan where there is none."""
     flat = np.require(values, np.float64, ["C", "W"])
-    ends = _offsets(offsets, flat, 1 if offsets is None else len(offsets) - 1, one_each=False)
+    ends = checked_offsets(offsets, flat, 1 if offsets is None else len(offsets) - 1, one_each=False)
     out, code = np.empty((ends.size - 1, 3)), np.empty(ends.size - 1, dtype=np.uint8)
     imr_limits_kernel(flat, ends, out, code)
     out[code != status.OK, :2] = np.nan
@@ -112,7 +107,7 @@ class _Chart(ABC):
         """Adds one value per channel, or channel i's values offsets[i] to offsets[i + 1]. ValueError: shapes."""
         # Writable, because a read-only array is another type to Numba and would be compiled anew.
         flat = np.require(values, np.float64, ["C", "W"])
-        ends = _offsets(offsets, flat, self.channels, one_each=True)
+        ends = checked_offsets(offsets, flat, self.channels, one_each=True)
         out, flags = np.empty((flat.size, 2)), np.empty(flat.size, dtype=np.uint8)
         self._kernel(flat, ends, out, flags)
         return ChartPoints(value=out[:, 0], other=out[:, 1], flags=flags)
@@ -166,17 +161,27 @@ class EwmaChart(_Chart):
 
 
 class CusumChart(_Chart):
-    """Two-sided cumulative sums; 0.5 and 5 signal falsely once in 465. ValueError: slack, limit (in sigmas)."""
+    """Two-sided cumulative sums; 0.5 and 5 signal falsely once in 465. ValueError: slack, limit (in sigmas).
+
+    With a `ceiling` (in sigmas, above the limit) a sum is no higher between two calls, so that a chart comes back soon
+    after the process did, however long it had been away.
+    """
 
     kind, columns = "cusum", layout.CUSUM_STATE
 
-    def __init__(self, centre: ArrayLike, sigma: ArrayLike, slack: float = 0.5, limit: float = 5.0) -> None:
+    def __init__(
+        self, centre: ArrayLike, sigma: ArrayLike, slack: float = 0.5, limit: float = 5.0, *, ceiling: float = math.inf
+    ) -> None:
         if not (0.0 <= slack < math.inf and 0.0 < limit < math.inf):
             raise ValueError(f"slack {slack:g} must not be negative and limit {limit:g} must be positive")
+        if not ceiling > limit:
+            raise ValueError(f"ceiling {ceiling:g} must be above limit {limit:g}")
+        self._ceiling = ceiling
         super().__init__(centre, sigma, slack, limit)
 
     def _kernel(self, flat: Float64Array, ends: Int64Array, out: Float64Array, flags: NDArray[np.uint8]) -> None:
         cusum_update_kernel(self._state, self.parameters, flat, ends, out, flags)
+        np.minimum(self._state, self._ceiling, out=self._state)
 
 
 class CapabilityIndex:
@@ -188,57 +193,38 @@ class CapabilityIndex:
         self._limits[:, 0], self._limits[:, 1], self._limits[:, 2] = low, high, quantile
         if not (self._limits[:, 0] < self._limits[:, 1]).all() or not quantile >= 0.0:
             raise ValueError("the lower limit must be below the upper one and the quantile not negative")
-        self._state = np.zeros((channels, layout.WELFORD_STATE))
+        self.reset()
 
     def update(self, values: Float64Array, offsets: Int64Array | None = None) -> Capability:
         """Adds values as a chart does; the index of everything so far."""
         flat = np.require(values, np.float64, ["C", "W"])
-        ends = _offsets(offsets, flat, self.channels, one_each=True)
+        ends = checked_offsets(offsets, flat, self.channels, one_each=True)
         out, code = np.empty((self.channels, 6)), np.empty(self.channels, dtype=np.uint8)
         cpk_update_kernel(self._state, self._limits, flat, ends, out, code)
         cpk, low, high, mean, sd, count = out.T
         return Capability(cpk, low, high, mean, sd, count, code)
 
+    def reset(self) -> None:
+        """Forgets all values."""
+        self._state = np.zeros((self.channels, layout.WELFORD_STATE))
 
-class HotellingChart:
-    """T2 of p variables on n channels: `learn` from observations in control, then `update` with new ones."""
+    def checkpoint(self) -> bytes:
+        """Everything that a restart needs."""
+        return pack(self._head, {"state": self._state})
 
-    def __init__(self, variables: int, channels: int = 1, alpha: float = 0.0027) -> None:
-        if not (1 <= variables <= VARIABLES_MAX and channels >= 1 and 1e-12 <= alpha < 1.0):
-            raise ValueError(f"1 to {VARIABLES_MAX} variables, at least one channel, 1e-12 <= alpha < 1")
-        self.variables, self.channels, self.alpha = variables, channels, alpha
-        self._count, self._mean = np.zeros(channels), np.zeros((channels, variables))
-        self._scatter = np.zeros((channels, variables, variables))
-        self._factor = np.full((channels, variables, variables), np.nan)
-        self._limit = np.full(channels, np.nan)
+    def restore(self, data: bytes) -> None:
+        """Takes a `checkpoint` of as many channels. ValueError otherwise, and nothing changed."""
+        state = unpack(data, self._head, {"state": self._state})["state"]
+        if not np.isfinite(state).all() or (state[:, layout.COUNT] < 0.0).any() or (state[:, layout.M2] < 0.0).any():
+            raise ValueError("checkpoint holds numbers that no values have")
+        self._state = state
 
-    def learn(self, values: Float64Array, offsets: Int64Array | None = None) -> NDArray[np.uint8]:
-        """Adds observations (total, p) in control; per channel OK, WAITING or NOT_IDENTIFIABLE (kernels/status.py)."""
-        table = self._table(values)
-        ends = _offsets(offsets, table, self.channels, one_each=False)
-        code = np.empty(self.channels, dtype=np.uint8)
-        t2_learn_kernel(self._count, self._mean, self._scatter, table, ends)
-        t2_factor_kernel(self._count, self._scatter, self._factor, code)
-        limits = {count: t2_limit_kernel(self.variables, float(count), self.alpha) for count in np.unique(self._count)}
-        self._limit = np.array([limits[count] for count in self._count])
-        return code
-
-    def update(self, values: Float64Array, offsets: Int64Array | None = None) -> ChartPoints:
-        """T2 of new observations (total, p), by default one per channel; BAD before anything was learnt."""
-        table = self._table(values)
-        ends = _offsets(offsets, table, self.channels, one_each=True)
-        out, flags = np.empty(len(table)), np.empty(len(table), dtype=np.uint8)
-        t2_update_kernel(self._mean, self._factor, self._limit, table, ends, out, flags)
-        return ChartPoints(value=out, other=np.repeat(self._limit, np.diff(ends)), flags=flags)
-
-    def _table(self, values: Float64Array) -> NDArray[Any]:
-        table = np.require(values, np.float64, ["C", "W"])
-        if table.ndim != 2 or table.shape[1] != self.variables:
-            raise ValueError(f"observations have shape {table.shape}; expected (total, {self.variables})")
-        return table
+    @property
+    def _head(self) -> dict[str, str | int | float]:
+        return {"format": "celltwin-capability", "version": 1, "channels": self.channels}
 
 
-def _offsets(offsets: Int64Array | None, flat: NDArray[Any], channels: int, *, one_each: bool) -> Int64Array:
+def checked_offsets(offsets: Int64Array | None, flat: NDArray[Any], channels: int, *, one_each: bool) -> Int64Array:
     """Checked offsets; without any, one value per channel or everything for a single one."""
     total = len(flat) if flat.ndim else -1
     if offsets is None:

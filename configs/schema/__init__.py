@@ -1,6 +1,7 @@
 """Typed models of every configuration file. All defaults live here and nowhere else; no file is read here."""
 
 from configs.schema.cell import CellModel
+from configs.schema.chart import Chart, ChartKind, SigmaFrom
 from configs.schema.equipment import (
     Access,
     DeviceClock,
@@ -35,6 +36,8 @@ __all__ = [
     "Access",
     "CellModel",
     "CellTwin",
+    "Chart",
+    "ChartKind",
     "CoatingRecipe",
     "Device",
     "DeviceClock",
@@ -50,6 +53,7 @@ __all__ = [
     "OpcUaOptions",
     "ParquetSink",
     "Protocol",
+    "SigmaFrom",
     "Simulation",
     "Sinks",
     "Spool",

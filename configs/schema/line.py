@@ -9,6 +9,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from configs.schema.base import Name, NonNegative, Port, Positive, Strict
+from configs.schema.chart import Chart
 
 
 class Line(Strict):
@@ -50,11 +51,16 @@ class CellTwin(Strict):
 
 
 class WebTwin(Strict):
-    """Loading statistics of a coater's web."""
+    """Loading statistics and loading map of a coater's web."""
 
     device: Name = Field(description="Id of the device whose web is followed.")
     width_m: Positive = Field(default=0.30, description="Coated width that the lanes divide evenly.")
     publish_period_s: NonNegative = Field(default=60.0, description="Plant seconds between results; 0: every sample.")
+    loading_map: bool = Field(default=True, description="Whether along and across are told apart, lane by lane.")
+    map_step_m: NonNegative = Field(default=10.0, description="Metres of web between two maps; 0: every sample.")
+    foil_kg_m2: NonNegative = Field(
+        default=0.0, description="Basis weight of the foil, where the gauge reads coating and foil together."
+    )
 
 
 class Twin(Strict):
@@ -62,6 +68,7 @@ class Twin(Strict):
 
     cells: tuple[CellTwin, ...] = Field(default=(), description="Racks whose cells are followed.")
     web: tuple[WebTwin, ...] = Field(default=(), description="Coaters whose webs are followed.")
+    chart: tuple[Chart, ...] = Field(default=(), description="Control charts.")
 
 
 class WhenFull(Enum):

@@ -11,11 +11,11 @@ from twin.spc import (
     CapabilityIndex,
     CusumChart,
     EwmaChart,
-    HotellingChart,
     IndividualsChart,
     individuals_limits,
     words,
 )
+from twin.spc_t2 import HotellingChart
 
 CHARTS = [IndividualsChart, EwmaChart, CusumChart]
 
@@ -83,6 +83,40 @@ def test_hotelling_sees_what_single_charts_do_not() -> None:
     points = chart.update(np.array([[2.0, -2.0], [2.0, 2.0]]), np.array([0, 2]))
     assert list(points.signals) == [True, False]
     assert points.other[0] == pytest.approx(11.83, rel=0.05)  # chi-square, two degrees, 0.27 %
+
+
+def test_what_was_learnt_and_counted_survives_a_restart() -> None:
+    rng = np.random.default_rng(4)
+    learnt, seen = rng.standard_normal((40, 2)), rng.standard_normal((5, 2))
+    before, after = HotellingChart(2), HotellingChart(2)
+    before.learn(learnt)
+    after.restore(before.checkpoint())
+    np.testing.assert_array_equal(
+        after.update(seen, np.array([0, 5])).value, before.update(seen, np.array([0, 5])).value
+    )
+    first, second = CapabilityIndex(-3.0, 3.0), CapabilityIndex(-3.0, 3.0)
+    first.update(learnt[:, 0].copy(), np.array([0, 40]))
+    second.restore(first.checkpoint())
+    assert second.update(np.ones(1)).cpk == first.update(np.ones(1)).cpk
+    first.reset()
+    assert np.isnan(first.update(np.ones(1)).cpk)
+    for chart, other in ((before, HotellingChart(3)), (before, HotellingChart(2, alpha=0.01)), (first, before)):
+        with pytest.raises(ValueError, match="checkpoint"):
+            chart.restore(other.checkpoint())
+
+
+def test_a_cusum_with_a_ceiling_comes_back_soon_after_the_process_did() -> None:
+    free, held = CusumChart(0.0, 1.0), CusumChart(0.0, 1.0, ceiling=10.0)
+    far, home = np.full(1, 3.0), np.zeros(1)
+    for _ in range(200):
+        free.update(far)
+        held.update(far)
+    back = [bool(held.update(home).signals[0]) for _ in range(20)]
+    assert back[:9] == [True] * 9
+    assert not any(back[11:])
+    assert all(free.update(home).signals[0] for _ in range(20))
+    with pytest.raises(ValueError, match="ceiling"):
+        CusumChart(0.0, 1.0, ceiling=5.0)
 
 
 def test_what_makes_no_sense_is_said() -> None:

@@ -1,0 +1,93 @@
+"""Frames that wait for kernels which come late: bounded, cut down to what their stage reads, part of its checkpoint."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import deque
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controller.types import Frame, FrameKind, TimeSource
+
+log = logging.getLogger(__name__)
+
+RAGGED = ("wait_heads", "wait_rows", "wait_time_ns", "wait_point", "wait_quality", "wait_values")
+"""Arrays of `Backlog.arrays` that have any number of rows (twin/checkpoint.py)."""
+
+
+class Backlog:
+    """Frames in the order they came. Beyond `most` rows the oldest are given up, and that is logged."""
+
+    def __init__(self, columns: Sequence[str], most: int, who: str) -> None:
+        self._columns, self._most, self._who = tuple(columns), most, who
+        self._frames: deque[Frame] = deque()
+        self._rows = 0
+        self._said = False
+
+    def add(self, frame: Frame) -> None:
+        """Keep a Frame; a column that it lacks is NaN from here on."""
+        self._keep(frame, {name: frame.columns.get(name, np.full(frame.rows, np.nan)) for name in self._columns})
+        while self._rows > self._most and len(self._frames) > 1:
+            self._rows -= self._frames.popleft().rows
+            if not self._said:
+                log.warning("%s: kernels are not there yet; what waits for them is given up, oldest first", self._who)
+            self._said = True
+
+    def take(self) -> list[Frame]:
+        """Everything that waits, oldest first; nothing waits afterwards."""
+        frames = list(self._frames)
+        self._frames.clear()
+        self._rows = 0
+        return frames
+
+    def _keep(self, frame: Frame, columns: Mapping[str, NDArray[np.float64]]) -> None:
+        kept = Frame(
+            frame.device, frame.stream, frame.kind, frame.time_ns, frame.point, frame.point_name, columns,
+            frame.quality, np.zeros(frame.rows, dtype=np.uint32), frame.time_source, {}, frame.labels,
+        )  # fmt: skip
+        self._frames.append(kept)
+        self._rows += frame.rows
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What waits, for a checkpoint: rows, and a line of JSON for the head that Frames in a row have in common."""
+        frames = self._frames
+        heads = [
+            json.dumps([f.device, f.stream, f.kind.value, f.point_name, f.time_source.value, dict(f.labels)])
+            for f in frames
+        ]
+        pairs = zip(heads, (f.rows for f in frames), strict=True)
+        runs = [(head, sum(n for _, n in run)) for head, run in groupby(pairs, itemgetter(0))]
+        values = [np.column_stack([f.columns[name] for name in self._columns]) for f in frames]
+        return {
+            "wait_heads": np.frombuffer("\n".join(head for head, _ in runs).encode(), dtype=np.uint8),
+            "wait_rows": np.array([n for _, n in runs], dtype=np.int64),
+            "wait_time_ns": np.concatenate([np.zeros(0, dtype=np.int64), *(f.time_ns for f in frames)]),
+            "wait_point": np.concatenate([np.zeros(0, dtype=np.int32), *(f.point for f in frames)]),
+            "wait_quality": np.concatenate([np.zeros(0, dtype=np.uint8), *(f.quality for f in frames)]),
+            "wait_values": np.concatenate([np.zeros((0, len(self._columns))), *values]),
+        }
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take over those `arrays` and forget everything else; Frames in a row become one. Raises ValueError."""
+        lines = arrays["wait_heads"].tobytes().decode().splitlines()
+        rows, values = arrays["wait_rows"], arrays["wait_values"]
+        sizes = {arrays[name].shape[0] for name in ("wait_time_ns", "wait_point", "wait_quality", "wait_values")}
+        if len(lines) != rows.size or (rows < 0).any() or sizes != {int(rows.sum())}:
+            raise ValueError("checkpoint holds a backlog that does not add up")
+        self.take()
+        start = 0
+        for line, n in zip(lines, rows.tolist(), strict=True):
+            device, stream, kind, point_name, source, labels = json.loads(line)
+            cut = slice(start, start + n)
+            frame = Frame(
+                device, stream, FrameKind(kind), arrays["wait_time_ns"][cut], arrays["wait_point"][cut], point_name, {},
+                arrays["wait_quality"][cut], np.zeros(n, dtype=np.uint32), TimeSource(source), {}, labels,
+            )  # fmt: skip
+            self._keep(frame, {name: values[cut, j].copy() for j, name in enumerate(self._columns)})
+            start += n
