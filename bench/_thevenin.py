@@ -112,14 +112,19 @@ class Thevenin:
         """What a cycler would log at `time_s` (n,)."""
         inputs = self.inputs(soc, cell)
         solution = self.solve(time_s, inputs)
-        state = solution["SoC"](time_s)
+        rows = np.minimum(np.searchsorted(solution.t, time_s), solution.t.size - 1)
+        if not np.array_equal(solution.t[rows], time_s):  # its output holds these very times
+            raise ValueError("the current led the cell beyond its table, and PyBaMM ended the record")
+        names = ("Current [A]", "Voltage [V]", "Cell temperature [degC]", "SoC")
+        current, voltage, celsius, state = (solution[name].entries[rows] for name in names)
+        capacity_ah = inputs["capacity_ah"]
         return Record(
             time_s,
-            -solution["Current [A]"](time_s),
-            solution["Voltage [V]"](time_s),
-            solution["Cell temperature [degC]"](time_s),
+            -current,
+            voltage,
+            celsius,
             state,
-            3600.0 * inputs["capacity_ah"] * (state - soc),
-            inputs["capacity_ah"],
+            3600.0 * capacity_ah * (state - soc),
+            capacity_ah,
             inputs["r0_ohm"],
         )

@@ -46,7 +46,7 @@ def run() -> list[Result]:
     samples, inputs = time_s.size, peer.inputs(0.4)
 
     def replay() -> None:
-        peer.solve(time_s, inputs)["Voltage [V]"](time_s)
+        _ = peer.solve(time_s, inputs)["Voltage [V]"].entries
 
     time_ns = 1_700_000_000_000_000_000 + np.rint(1e9 * time_s).astype(np.int64)
     results = []
