@@ -21,8 +21,10 @@ Int64Array = NDArray[np.int64]
 # sqrt(int K''^2 / int K'^2) / 3 = sqrt(11) / 3 and 3 sqrt(int K^2 / int K'^2) = 3 sqrt(10 / 39).
 SLOPE_NOISE = math.sqrt(11.0) / 3.0
 AREA_NOISE = 3.0 * math.sqrt(10.0 / 39.0)
-AT, HEIGHT, WIDTH, AREA = 0, 1, 2, 3  # of a peak; its sd stands 4 further
-PEAK_COLUMNS = 8
+AT, HEIGHT, WIDTH, AREA, EXCESS = 0, 1, 2, 3, 4  # of a peak
+SD = 5  # further on stands each one's sd
+PEAK_COLUMNS = 10
+END = 3 * GRID_PER_H
 VAGUE = 0.02  # of the area: beyond, a flat valley leaves open where the peak ends, and the area is not given
 
 
@@ -43,8 +45,9 @@ def peaks_batch(
     value: Float64Array, value_sd: Float64Array, start: Float64Array, bandwidth: Float64Array,
     least_prominence: float, sigmas: float, peaks: Float64Array, found: Int64Array, code: NDArray[np.uint8],
 ) -> None:  # fmt: skip
-    """Peaks of n curves in rising x: `peaks` (n, m, 8) position, height, full width at half prominence, area between
-    the valleys beside it (NaN where one is flat), and their sd; `found` (n,); `code` (n,) OUT_OF_SPACE: more than m.
+    """Peaks of n curves in rising x: `peaks` (n, m, 10) position, height, full width at half prominence, area between
+    the valleys beside it (NaN where one is flat), area above the higher valley, and their sd; `found` (n,); `code`
+    (n,) OUT_OF_SPACE: more than m.
 
     A maximum counts when it stands out of both its valleys (down to the next higher maximum) by `least_prominence` of
     the curve's highest value and by `sigmas` of its own standard deviations. No peak within a bandwidth of the ends.
@@ -90,8 +93,15 @@ def peaks_batch(
             after = last if p == count - 1 else tops[p + 1]
             low, low_sd = _valley(f, sd, before, tops[p], step)
             high, high_sd = _valley(f, sd, tops[p], after, step)
-            peaks[r, p, 4 + AREA] = (f[low] * low_sd) ** 2 + (f[high] * high_sd) ** 2
+            peaks[r, p, SD + AREA] = (f[low] * low_sd) ** 2 + (f[high] * high_sd) ** 2
             _measure(f, sd, tops[p], low, high, start[r], step, h, peaks[r, p])
+            # Within the reach of K the curve's ends lean on one side only, and their noise is larger than stated.
+            left, left_sd = _level(f, sd, min(before + END, tops[p]) if p == 0 else before, tops[p])
+            right, right_sd = _level(f, sd, tops[p], max(after - END, tops[p]) if p == count - 1 else after)
+            level, level_sd = _higher(left, left_sd, right, right_sd)
+            peaks[r, p, EXCESS], peaks[r, p, SD + EXCESS] = _stands_out(
+                f, sd, tops[p], low, high, level, level_sd, step
+            )
             found[r] += 1
 
 
@@ -120,6 +130,62 @@ def _valley(f: Float64Array, sd: Float64Array, first: int, last: int, step: floa
 
 
 @kernel
+def _level(f: Float64Array, sd: Float64Array, first: int, last: int) -> tuple[float, float]:
+    """How low f is in its valley from `first` to `last`, and the sd of that.
+
+    The mean of the middle half of the stretch that noise makes as low as the lowest; its noise is that of the integral
+    over it. A valley narrower than two bandwidths has its lowest value.
+    """
+    k = first + int(np.argmin(f[first : last + 1]))
+    ceiling = f[k] + 6.0 * sd[k]  # the lowest of a flat stretch is itself about two below it
+    left = right = k
+    while left > first and f[left - 1] <= ceiling:
+        left -= 1
+    while right < last and f[right + 1] <= ceiling:
+        right += 1
+    if right - left < 2 * GRID_PER_H:
+        return f[k], sd[k]
+    quarter = (right - left) // 4
+    left, right = left + quarter, right - quarter
+    noise = AREA_NOISE * math.hypot(sd[left], sd[right]) * GRID_PER_H / (right - left + 1)
+    return f[left : right + 1].mean(), min(noise, sd[k])
+
+
+@kernel
+def _higher(a: float, a_sd: float, b: float, b_sd: float) -> tuple[float, float]:
+    """Mean and sd of the higher of two levels that are known to a_sd and b_sd (Clark, Oper. Res. 9 (1961) 145)."""
+    apart = math.hypot(a_sd, b_sd)
+    if not apart > 0.0:
+        return max(a, b), a_sd if a > b else b_sd
+    x = (a - b) / apart
+    part, density = 0.5 * (1.0 + math.erf(x / math.sqrt(2.0))), math.exp(-0.5 * x * x) / math.sqrt(2.0 * math.pi)
+    rise = (a - b) * part + apart * density  # above b
+    square = ((a - b) ** 2 + a_sd * a_sd) * part + b_sd * b_sd * (1.0 - part) + (a - b) * apart * density
+    return b + rise, math.sqrt(max(square - rise * rise, 0.0))
+
+
+@kernel
+def _stands_out(
+    f: Float64Array, sd: Float64Array, g: int, low: int, high: int, level: float, level_sd: float, step: float
+) -> tuple[float, float]:  # fmt: skip
+    """Integral of f above `level` around the top g, out to where it first falls to it, and its sd.
+
+    At those places f is at the level: moving them changes nothing, so a flat valley leaves nothing open.
+    """
+    left = right = g
+    while left > low and f[left - 1] > level:
+        left -= 1
+    while right < high and f[right + 1] > level:
+        right += 1
+    total = 0.0
+    for k in range(left, right + 1):
+        total += f[k] - level
+    wide = (right - left + 1) * step
+    noise = AREA_NOISE * GRID_PER_H * step * math.hypot(sd[left], sd[right])
+    return total * step, math.hypot(noise, wide * level_sd)
+
+
+@kernel
 def _measure(
     f: Float64Array, sd: Float64Array, g: int, low: int, high: int, start: float, step: float, h: float,
     out: Float64Array,
@@ -132,13 +198,13 @@ def _measure(
     area = -0.5 * (f[low] + f[high])
     for k in range(low, high + 1):
         area += f[k]
-    vague = math.sqrt(out[4 + AREA]) > VAGUE * area * step
+    vague = math.sqrt(out[SD + AREA]) > VAGUE * area * step
     out[AREA] = math.nan if vague else area * step
     slope_sd = SLOPE_NOISE * sd[g] / h
-    out[4 + AT] = slope_sd * step * step / -bend if bend < 0.0 else math.nan
-    out[4 + HEIGHT] = sd[g]
-    out[4 + AREA] = (
-        math.nan if vague else math.sqrt(out[4 + AREA] + (AREA_NOISE * h) ** 2 * (sd[low] ** 2 + sd[high] ** 2))
+    out[SD + AT] = slope_sd * step * step / -bend if bend < 0.0 else math.nan
+    out[SD + HEIGHT] = sd[g]
+    out[SD + AREA] = (
+        math.nan if vague else math.sqrt(out[SD + AREA] + (AREA_NOISE * h) ** 2 * (sd[low] ** 2 + sd[high] ** 2))
     )
     level = 0.5 * (out[HEIGHT] + max(f[low], f[high]))
     left, right = _crossing(f, g, low, -1, level), _crossing(f, g, high, 1, level)
@@ -154,7 +220,7 @@ def _measure(
             lever += 1.0 / slope
         # The level moves both crossings apart: half of the top's noise and half of the valley's.
         level_sd = 0.5 * math.hypot(sd[g], sd[low if f[low] > f[high] else high])
-        out[4 + WIDTH] = math.sqrt(own + (level_sd * lever) ** 2)
+        out[SD + WIDTH] = math.sqrt(own + (level_sd * lever) ** 2)
 
 
 @kernel

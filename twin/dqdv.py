@@ -6,6 +6,7 @@ the other with `offsets`. Both slopes are positive in charge and in discharge.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -71,6 +72,13 @@ class Peak:
     width_v_sd: float
     area_ah: float  # charge between the valleys beside it
     area_ah_sd: float
+    excess_ah: float  # charge above the level of the higher valley: there also where a flat valley leaves no area
+    excess_ah_sd: float
+
+    @property
+    def reason(self) -> str:
+        """Why a figure is absent; empty where none is."""
+        return "area_ah: a flat valley leaves open where the peak ends" if math.isnan(self.area_ah) else ""
 
 
 def incremental_capacity(
@@ -168,8 +176,8 @@ def followed(
 
 
 def _peak(name: str, row: Float64Array) -> Peak:
-    at, height, width, area, at_sd, height_sd, width_sd, area_sd = (float(v) for v in row)
-    return Peak(name, at, at_sd, height, height_sd, width, width_sd, area, area_sd)
+    figures = np.stack([row[: peak_layout.SD], row[peak_layout.SD :]], axis=1)
+    return Peak(name, *(float(v) for v in figures.ravel()))
 
 
 def _rising(charge: Float64Array, ends: Int64Array) -> NDArray[np.bool_]:

@@ -58,7 +58,7 @@ class Dqdv:
                 "least_span_v": _span(options),
             }
             reason = curves.reason(k)
-            rows += [_row(head, peak, reason or None) for peak in per_branch[k]]
+            rows += [_row(head, peak, reason or peak.reason or None) for peak in per_branch[k]]
             if not per_branch[k]:
                 rows.append(_row(head, None, reason or "no peak stands out of the noise"))
         return rows

@@ -145,6 +145,32 @@ def test_worked_example_of_peaks() -> None:
     np.testing.assert_allclose(table[0, :2, 1], [10, 4], rtol=1e-3)
     np.testing.assert_allclose(table[0, :2, 2], 2.3548 * np.array([0.02, 0.03]), rtol=5e-3)
     np.testing.assert_allclose(table[0, :2, 3], math.sqrt(2 * math.pi) * np.array([0.2, 0.12]), rtol=1e-4)
+    np.testing.assert_allclose(table[0, :2, 4], math.sqrt(2 * math.pi) * np.array([0.2, 0.12]), rtol=1e-4)
+
+
+def test_area_above_the_higher_valley() -> None:
+    """A background of 3 that steps to 4 under the first peak: both stand on 4. That valleys are flat does no harm."""
+    grid = 3.0 + 0.0025 * np.arange(401)
+    curve = 3.0 + 10 * np.exp(-0.5 * ((grid - 3.3) / 0.02) ** 2) + 4 * np.exp(-0.5 * ((grid - 3.7) / 0.03) ** 2)
+    table, _, _ = find(curve[None], np.full((1, 401), 1e-6))
+    np.testing.assert_allclose(table[0, :2, 4], math.sqrt(2 * math.pi) * np.array([0.2, 0.12]), rtol=1e-3)
+    assert np.isnan(table[0, :2, 3]).all() and (table[0, :2, 9] < 1e-5).all()
+    stepped = curve + 1.0 * (grid > 3.3)
+    table, _, _ = find(stepped[None], np.full((1, 401), 1e-6))
+    x = np.linspace(0.0, 0.2, 200_001)
+    left = np.trapezoid(np.maximum(10.0 * np.exp(-0.5 * (x / 0.02) ** 2) - 1.0, 0.0), x)
+    halves = math.sqrt(math.pi / 2) * 0.2 + left
+    np.testing.assert_allclose(table[0, :2, 4], [halves, math.sqrt(2 * math.pi) * 0.12], rtol=6e-3)
+
+
+def test_the_higher_of_two_uncertain_levels() -> None:
+    """Clark 1961: of two standard normals 1/sqrt(pi) and sqrt(1 - 1/pi); far apart, the higher alone."""
+    np.testing.assert_allclose(
+        dqdv_peaks._higher(0.0, 1.0, 0.0, 1.0), (1 / math.sqrt(math.pi), math.sqrt(1 - 1 / math.pi))
+    )
+    np.testing.assert_allclose(dqdv_peaks._higher(7.0, 0.1, 3.0, 0.2), (7.0, 0.1), rtol=1e-9)
+    np.testing.assert_allclose(dqdv_peaks._higher(3.0, 0.2, 7.0, 0.1), (7.0, 0.1), rtol=1e-9)
+    assert dqdv_peaks._higher(3.0, 0.0, 7.0, 0.0) == (7.0, 0.0)
 
 
 def test_what_is_no_peak() -> None:
@@ -174,10 +200,12 @@ def draws(background, widths, area=True, rows=600, n=2000, noise=3e-4):
     x = (exact + noise * rng.standard_normal((n, rows))).ravel()
     value, sd, _ = slope(x, np.tile(q, n), 3.0, 0.01, 401, noise, True, offsets)
     clean, _, _ = slope(exact, q, 3.0, 0.01, 401, noise)
-    truth = find(clean, np.nanmean(sd, axis=0)[None])[0][0, :2, :4]
+    truth = find(clean, np.nanmean(sd, axis=0)[None])[0][0, :2, : dqdv_peaks.SD]
     table, found, _ = find(value, sd)
     assert np.isfinite(table[:, :2, 3]).mean() > 0.9 if area else np.isnan(table[:, :2, 3]).mean() > 0.95
-    return (found == 2).mean(), (np.abs(table[:, :2, :4] - truth) <= 1.96 * table[:, :2, 4:]).mean(axis=0)
+    return (found == 2).mean(), (
+        np.abs(table[:, :2, : dqdv_peaks.SD] - truth) <= 1.96 * table[:, :2, dqdv_peaks.SD :]
+    ).mean(axis=0)
 
 
 def test_peak_sds_hold_in_2000_draws() -> None:
@@ -185,6 +213,7 @@ def test_peak_sds_hold_in_2000_draws() -> None:
     both, inside = draws(0.2, (0.09, 0.07))
     assert both == 1.0
     assert (inside[:, :3] > 0.90).all() and (inside[:, :3] < 0.98).all() and (inside[:, 3] > 0.88).all(), inside
+    assert (inside[:, 4] > 0.91).all() and (inside[:, 4] < 0.97).all(), inside
 
 
 def test_where_a_flat_valley_leaves_a_peak_without_an_end_the_area_is_absent() -> None:
@@ -192,6 +221,7 @@ def test_where_a_flat_valley_leaves_a_peak_without_an_end_the_area_is_absent() -
     both, inside = draws(1.0, (0.03, 0.04), area=False)
     assert both == 1.0
     assert (inside[:, :3] > 0.90).all() and (inside[:, 3] < 0.05).all(), inside
+    assert (inside[:, 4] > 0.85).all(), inside  # the charge above the valley is there, its sd a little short
 
 
 def test_peaks_are_followed_in_order() -> None:

@@ -39,6 +39,15 @@ def test_peaks_of_a_known_cell_in_both_directions_and_ragged() -> None:
             assert abs(p.width_v / (2.3548 * seen) - 1) < 0.03
 
 
+def test_an_area_that_a_flat_valley_leaves_open_is_absent_and_the_charge_above_it_stands() -> None:
+    (found,) = peaks(incremental_capacity(*together([cell(centres=(3.45, 3.7, 3.95))]), bandwidth_v=0.005))
+    absent = [bool(np.isnan(p.area_ah)) for p in found]
+    assert absent == [True, False, True] and [p.reason.startswith("area_ah: a flat valley") for p in found] == absent
+    np.testing.assert_allclose([p.excess_ah for p in found], [0.5, 1.0, 0.8], rtol=0.01)
+    wide = peaks(incremental_capacity(*together([cell(sds=(0.05, 0.06, 0.06))])))[0]
+    assert any(p.area_ah > p.excess_ah and p.reason == "" for p in wide)
+
+
 def test_batch_is_the_same_as_one_by_one() -> None:
     first, second = cell(), cell(centres=(3.52, 3.72, 3.96))
     both = incremental_capacity(*together([first, second]))
