@@ -160,40 +160,35 @@ def _search(
 
 
 @contracted_kernel
-def _judge(
+def _linearised(
     p: F, current: float, z: F, v: F, free: NDArray[np.bool_], pos: F, pos_grid: F, neg: F, neg_grid: F,
-    out: F, jac: F, work: F, row: F, covariance: F,
-) -> int:  # fmt: skip
-    """Fills the row and the covariance of a finished fit if the data support it."""
+    out: F, jac: F, work: F,
+) -> bool:  # fmt: skip
+    """Residuals in `out`, derivatives in `jac` and the inverse of J'J in work[1] at p; False: the data do not settle p.
+
+    A silicon fraction at its bound of zero is no longer free.
+    """
     if p[FRACTION] <= LOW[FRACTION]:
         free[FRACTION] = False
     every = STAGES[FINE, 0]
     model(p, current, z, every, pos, pos_grid, neg, neg_grid, out, jac)
-    a = work[0]
-    normal(v, out, jac, every, a, work[4, 0])
+    normal(v, out, jac, every, work[0], work[4, 0])
     for i in range(z.shape[0]):
         out[i] = v[i] - out[i]
-    at_bound = False
     for j in range(PARAMETERS):
-        at_bound = at_bound or (free[j] and (p[j] <= LOW[j] or p[j] >= HIGH[j]))
-    if at_bound or not inverted(a, free, work[1], work[2]):
-        return status.NOT_IDENTIFIABLE
-    rho, degrees = spread(jac, out, free, work[1], RHO_MAX, work[2])
-    row[RHO], row[DEGREES] = rho, degrees
+        if free[j] and (p[j] <= LOW[j] or p[j] >= HIGH[j]):
+            return False
+    return inverted(work[0], free, work[1], work[2])
+
+
+@contracted_kernel
+def _known(covariance: F) -> bool:
+    """Whether the ends of the windows are known well enough to be told."""
+    known = True
     for j in range(PARAMETERS):
-        if not (0.0 <= work[2][j, j] < math.inf):
-            return status.NOT_IDENTIFIABLE
-        if j <= Y100 and math.sqrt(work[2][j, j]) > WINDOW_SD_MAX:
-            return status.NOT_IDENTIFIABLE
-    for j in range(PARAMETERS):
-        row[j] = p[j]
-        for k in range(PARAMETERS):
-            covariance[j, k] = work[2, j, k]
-    if neg.shape[1] != 6:
-        row[FRACTION] = math.nan
-    if current == 0.0:
-        row[R] = math.nan
-    return status.OK
+        known = known and 0.0 <= covariance[j, j] < math.inf
+        known = known and (j > Y100 or math.sqrt(covariance[j, j]) <= WINDOW_SD_MAX)
+    return known
 
 
 @contracted_kernel
@@ -253,13 +248,20 @@ def esoh_batch(
         row[RMSE], row[STEPS] = math.sqrt(best / (last - first)), float(steps)
         if row[RMSE] > RMSE_MAX_V:
             codes[n] = status.OUTLIER
-        elif steps >= 0:
-            codes[n] = _judge(
-                p, current[n], at, volts, free, pos, pos_grid, neg, neg_grid, out, jac, work, row, covariances[n]
-            )
-        if codes[n] == status.OK and _ambiguous(p, best, rival, rival_cost, row[DEGREES], covariances[n], current[n]):
-            _withhold(row, covariances[n])
-            codes[n] = status.NOT_IDENTIFIABLE
+        elif steps >= 0 and _linearised(p, current[n], at, volts, free, pos, pos_grid, neg, neg_grid, out, jac, work):
+            row[RHO], row[DEGREES] = spread(jac, out, free, work[1], RHO_MAX, covariances[n])
+            if _known(covariances[n]) and not _ambiguous(
+                p, best, rival, rival_cost, row[DEGREES], covariances[n], current[n]
+            ):
+                codes[n] = status.OK
+                for j in range(PARAMETERS):
+                    row[j] = p[j]
+                if neg.shape[1] != 6:
+                    row[FRACTION] = math.nan
+                if current[n] == 0.0:
+                    row[R] = math.nan
+            else:
+                _withhold(row, covariances[n])
 
 
 def warm_up() -> None:

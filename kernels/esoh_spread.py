@@ -13,23 +13,6 @@ F = NDArray[np.float64]
 
 
 @contracted_kernel
-def _correlated(jac: F, free: NDArray[np.bool_], rho: float, rj: F) -> None:
-    """rj = R jac with R_ij = rho^|i-j|, by one pass forward and one back."""
-    n = jac.shape[0]
-    for j in range(jac.shape[1]):
-        if not free[j]:
-            continue
-        carry = 0.0
-        for i in range(n):
-            carry = jac[i, j] + rho * carry
-            rj[i, j] = carry
-        carry = 0.0
-        for i in range(n - 1, -1, -1):
-            rj[i, j] += carry
-            carry = rho * (jac[i, j] + carry)
-
-
-@contracted_kernel
 def _shifted_products(a: F, b: F, free: NDArray[np.bool_], out: F) -> None:
     """out = a' L b; L the mean of both shifts by one."""
     n, m = a.shape
@@ -74,12 +57,23 @@ def _weights(jac: F, free: NDArray[np.bool_], inverse: F, work: F, by_level: F, 
 
 @contracted_kernel
 def _moments(jac: F, free: NDArray[np.bool_], rho: float, by_level: F, by_product: F, rj: F) -> tuple[float, float]:
-    """Expected r'r = tr(MR) and sum of r_i r_(i+1) = tr(LMRM) of the residuals for noise of variance 1; fills rj."""
+    """Expected r'r = tr(MR) and sum of r_i r_(i+1) = tr(LMRM) of the residuals for noise of variance 1.
+
+    Fills the free columns of rj = R jac, R_ij = rho^|i-j|, by one pass forward and one back.
+    """
     n, m = jac.shape
-    _correlated(jac, free, rho, rj)
     level, product = float(n), (n - 1) * rho
-    for i in range(n):
-        for j in range(m):
+    for j in range(m):
+        if not free[j]:
+            continue
+        carry = 0.0
+        for i in range(n):
+            carry = jac[i, j] + rho * carry
+            rj[i, j] = carry
+        carry = 0.0
+        for i in range(n - 1, -1, -1):
+            rj[i, j] += carry
+            carry = rho * (jac[i, j] + carry)
             level -= rj[i, j] * by_level[i, j]
             product += rj[i, j] * by_product[i, j]
     return level, product
