@@ -9,8 +9,9 @@ Temperature: a stated coefficient, or the median of all pairs' slopes (Theil 195
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,35 @@ class Grade(StrEnum):
     B = "B"  # leaks less than the limit, its voltage stands apart from the tray's
     RETEST = "retest"  # the measurement cannot decide
     REJECT = "reject"  # leaks more than the limit, or far more than its tray
+
+
+GRADE_NUMBERS = {Grade.A: 1, Grade.B: 2, Grade.RETEST: 3, Grade.REJECT: 4}
+"""How a grade stands in data; these numbers never change meaning."""
+
+
+class Why(IntEnum):
+    """What decided a grade; stored in data, so the numbers never change meaning."""
+
+    NOTHING = 0
+    K_UNKNOWN = 1
+    K_ABOVE_LIMIT = 2
+    K_ABOVE_TRAY = 3
+    K_STRADDLES_LIMIT = 4
+    K_BELOW_TRAY = 5
+    OCV_APART = 6
+
+
+WHY_WORDS = {
+    Why.NOTHING: "",
+    Why.K_UNKNOWN: "K is not known",
+    Why.K_ABOVE_LIMIT: "K is above the limit",
+    Why.K_ABOVE_TRAY: "K stands above its tray",
+    Why.K_STRADDLES_LIMIT: "K straddles the limit",
+    Why.K_BELOW_TRAY: "K stands below its tray",
+    Why.OCV_APART: "OCV stands apart from its tray",
+}
+NAMED_MAX = 3
+"""Cells that share a cause and are named one by one in the words for a tray; more are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +92,7 @@ class TrayGrades:
     """Grades of n cells. Arrays (n,); nan where a cell's value is unknown."""
 
     grade: tuple[Grade, ...]
+    why: tuple[Why, ...]
     reason: tuple[str, ...]  # empty for A
     k_mv_h: Float64Array  # at the tray's median temperature
     k_z: Float64Array  # modified z-score within the tray
@@ -70,6 +101,35 @@ class TrayGrades:
     ocv: TrayStatistics
     k_coefficient_mv_h_k: float  # what was taken out, 0 where none
     ocv_coefficient_v_k: float
+
+    def in_words(self, cells: Sequence[int], name: str = "channel") -> str:
+        """Counts of every grade and what decided those below A: "62 A, 1 retest (...), 1 reject (channel 17: ...)"."""
+        parts = []
+        for grade in Grade:
+            mine = [i for i, found in enumerate(self.grade) if found is grade]
+            if mine:
+                parts.append(f"{len(mine)} {grade.value}{self._causes(mine, cells, name)}")
+        return ", ".join(parts)
+
+    def _causes(self, mine: Sequence[int], cells: Sequence[int], name: str) -> str:
+        """The causes of the cells `mine`, in brackets; those that many share once, with their number."""
+        said: list[str] = []
+        for why, words in dict.fromkeys(self._cause(i) for i in mine):
+            same = [i for i in mine if self._cause(i) == (why, words)]
+            if why is Why.NOTHING:
+                continue
+            if len(same) <= NAMED_MAX and words != self.reason[same[0]]:
+                said += [f"{name} {cells[i]}: {self.reason[i]}" for i in same]
+            elif len(same) <= NAMED_MAX:
+                said.append(f"{name} {', '.join(str(cells[i]) for i in same)}: {words}")
+            else:
+                said.append(words if len(same) == len(mine) else f"{len(same)} {name}s: {words}")
+        return f" ({'; '.join(said)})" if said else ""
+
+    def _cause(self, i: int) -> tuple[Why, str]:
+        """What decided cell i, in words without its own figures."""
+        why = self.why[i]
+        return why, self.reason[i] if why is Why.K_UNKNOWN else WHY_WORDS[why]
 
 
 def tray_statistics(values: Float64Array) -> TrayStatistics:
@@ -107,8 +167,9 @@ def grade_tray(
     limits: GradeLimits | None = None,
     k_coefficient_mv_h_k: float | None = None,
     ocv_coefficient_v_k: float | None = None,
+    unknown: Sequence[str] | None = None,
 ) -> TrayGrades:
-    """Grades n cells that rested together; arrays (n,), nan where a fit refused.
+    """Grades n cells that rested together; arrays (n,), nan where a fit refused, and `unknown` says why in words.
 
     With temperatures, K and OCV are brought to the tray's median temperature by the coefficients; one that is None is
     found by regression over the tray. A cell without a temperature is taken for one at the median. ValueError: shapes.
@@ -129,10 +190,14 @@ def grade_tray(
     with np.errstate(invalid="ignore", divide="ignore"):
         z = np.where(scale > 0.0, (k - of_k.median) / scale, np.nan)
     apart = ocv - of_ocv.median
-    decided = [_one(k[i], sd[i], z[i], apart[i], limits or GradeLimits()) for i in range(k.size)]
+    words = [""] * k.size if unknown is None else unknown
+    if len(words) != k.size:
+        raise ValueError(f"unknown has {len(words)} reasons for {k.size} cells")
+    decided = [_one(k[i], sd[i], z[i], apart[i], limits or GradeLimits(), words[i]) for i in range(k.size)]
     return TrayGrades(
-        grade=tuple(grade for grade, _ in decided),
-        reason=tuple(reason for _, reason in decided),
+        grade=tuple(grade for grade, _, _ in decided),
+        why=tuple(why for _, why, _ in decided),
+        reason=tuple(reason for _, _, reason in decided),
         k_mv_h=k,
         k_z=z,
         ocv_away_v=apart,
@@ -143,23 +208,23 @@ def grade_tray(
     )
 
 
-def _one(k: float, sd: float, z: float, apart: float, limits: GradeLimits) -> tuple[Grade, str]:
+def _one(k: float, sd: float, z: float, apart: float, limits: GradeLimits, unknown: str) -> tuple[Grade, Why, str]:
     """Grade and reason of one cell. The limit is judged with the 95 % band, never with the bare value."""
     if not (math.isfinite(k) and math.isfinite(sd)):
-        return Grade.RETEST, "K is not known"
+        return Grade.RETEST, Why.K_UNKNOWN, unknown or WHY_WORDS[Why.K_UNKNOWN]
     band, limit = NORMAL_95 * sd, limits.k_mv_h
     if k - band > limit:
-        found = Grade.REJECT, f"K {k:.3f} +- {band:.3f} mV/h is above {limit:g} mV/h"
-    elif z > limits.outlier:
-        found = Grade.REJECT, f"K {k:.3f} mV/h stands {z:.1f} robust standard deviations above its tray"
+        return Grade.REJECT, Why.K_ABOVE_LIMIT, f"K {k:.3f} +- {band:.3f} mV/h is above {limit:g} mV/h"
+    if z > limits.outlier:
+        found = Grade.REJECT, Why.K_ABOVE_TRAY, f"K {k:.3f} mV/h stands {z:.1f} robust SD above its tray"
     elif k + band > limit:
-        found = Grade.RETEST, f"K {k:.3f} +- {band:.3f} mV/h straddles {limit:g} mV/h"
+        found = Grade.RETEST, Why.K_STRADDLES_LIMIT, f"K {k:.3f} +- {band:.3f} mV/h straddles {limit:g} mV/h"
     elif z < -limits.outlier:
-        found = Grade.RETEST, f"K {k:.3f} mV/h stands {-z:.1f} robust standard deviations below its tray"
+        found = Grade.RETEST, Why.K_BELOW_TRAY, f"K {k:.3f} mV/h stands {-z:.1f} robust SD below its tray"
     elif abs(apart) > limits.ocv_window_v:
-        found = Grade.B, f"OCV stands {1e3 * apart:+.1f} mV from its tray"
+        found = Grade.B, Why.OCV_APART, f"OCV stands {1e3 * apart:+.1f} mV from its tray"
     else:
-        found = Grade.A, ""
+        found = Grade.A, Why.NOTHING, ""
     return found
 
 

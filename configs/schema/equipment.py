@@ -6,12 +6,15 @@ for 64 values: Modbus finds point k at address + k * stride; OPC UA reads them f
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from typing import Self
 
 from pydantic import Field, model_validator
 
 from configs.schema.base import Name, NonNegative, Positive, Strict
+
+_MEANING = re.compile(r"(\d+)\s+([^,;]+)")
 
 
 class Protocol(Enum):
@@ -78,6 +81,11 @@ class Tag(Strict):
         if self.scale == 0:
             raise ValueError("scale is 0: every raw value would read the same")
         return self
+
+    @property
+    def meanings(self) -> dict[int, str]:
+        """What the numbers of a state mean, from `text`: "0 idle, 1 running" gives {0: "idle", 1: "running"}."""
+        return {int(number): words.strip() for number, words in _MEANING.findall(self.text)}
 
 
 class DeviceClock(Strict):

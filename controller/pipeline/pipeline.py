@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from controller.clock import Clock
 from controller.pipeline.gaps import GapDetector
@@ -27,6 +27,9 @@ Watcher = Callable[[Sequence[Frame]], None]
 
 CHECKPOINT_S = 2.0
 """Wall seconds between checkpoints of a twin: what a restart may have to bridge by the equipment's own counters."""
+
+URGENT_S = 0.25
+"""Wall seconds between checkpoints of a stage that keeps finished steps for later: at real speed, with every Frame."""
 
 GAPS_STATE = "pipeline/gaps"
 
@@ -61,6 +64,15 @@ class Stage(Protocol):
 
     def restore(self, saved: bytes) -> None:
         """Continue from a checkpoint. Raises ValueError when it is not one of this stage."""
+        ...
+
+
+@runtime_checkable
+class OnEvents(Protocol):
+    """A stage whose results happen once (a step's end): its state is saved with them, not at the next checkpoint."""
+
+    def urgent(self) -> bool:
+        """Whether what `process` did last must not be lost, nor done again by a restart."""
         ...
 
 
@@ -151,7 +163,10 @@ class Pipeline:
         stage = self._stages[key]
         result, sound = await self._guarded(key, partial(stage.process, frame))
         now = asyncio.get_running_loop().time()
-        if sound and now - self._saved_at.get(key, -CHECKPOINT_S) >= CHECKPOINT_S:
+        since = now - self._saved_at.get(key, -CHECKPOINT_S)
+        # Results of an event are durable together with the state that knows of them, else a restart gives them again.
+        urgent = isinstance(stage, OnEvents) and stage.urgent() and (bool(result) or since >= URGENT_S)
+        if sound and (urgent or since >= CHECKPOINT_S):
             self._saved_at[key] = now
             state[key.state] = stage.checkpoint()
         return result

@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 from configs.loader import LoadedLine
+from configs.schema.equipment import Group
 from configs.schema.line import CellTwin, WebTwin
 from controller.pipeline.late import Late
 from controller.pipeline.pipeline import Stage, StageKey
 from controller.pipeline.stages.cells import CellStage, CycleStage
+from controller.pipeline.stages.grades import TrayStage
+from controller.pipeline.stages.steps import NOTES, Newest, StepStage, StepStates
 from controller.pipeline.stages.web import WebStage
 from twin.cycles import CycleBook
 from twin.ekf import CellFilter
@@ -17,6 +20,9 @@ from twin.loading import WebLoading
 
 CYCLE_TAGS = {"step", "cycle", "voltage_v", "current_a", "charge_ah", "discharge_ah"}
 """What a rack must offer for its cycles to be followed."""
+
+STEP_TAGS = {"state", "step", "cycle", "voltage_v", "current_a", "temperature_c"}
+"""What a rack must offer for estimates on its finished steps."""
 
 Stages = dict[StageKey, Stage]
 
@@ -39,6 +45,26 @@ def _of_rack(loaded: LoadedLine, cells: CellTwin, late: Late) -> Stages:
     stages: Stages = {StageKey(cells.device, group.name, "ekf"): CellStage(twin, cells.publish_period_s)}
     if {tag.name for tag in group.tag} >= CYCLE_TAGS:
         stages[StageKey(cells.device, group.name, "cycles")] = CycleStage(CycleBook(model, group.points))
+    return stages | _of_steps(cells.device, group, late)
+
+
+def _of_steps(device: str, group: Group, late: Late) -> Stages:
+    """Estimates when steps end, where the rack says what each channel does and which of its numbers is a rest."""
+    tags = {tag.name: tag for tag in group.tag}
+    if not tags.keys() >= STEP_TAGS:
+        return {}
+    states = StepStates.of(tags["state"].meanings)
+    if not states.rest:
+        return {}
+    newest = Newest(NOTES, group.points)
+    # In this order: the filter's newest word is there before the step that it belongs to, and a rest before its tray.
+    stages: Stages = {
+        StageKey(device, "cell_state", "newest"): newest,
+        StageKey(device, group.name, "steps"): StepStage(device, group.points, states, newest, late),
+    }
+    if states.ended:
+        tray = TrayStage(group.points, states, late)
+        stages |= {StageKey(device, stream, "tray"): tray for stream in ("cell_rest", group.name)}
     return stages
 
 

@@ -73,6 +73,7 @@ class CycleStage:
 
     def __init__(self, twin: CycleBook) -> None:
         self._twin = twin
+        self._gave = False
 
     def process(self, frame: Frame) -> list[Frame]:
         """A row for every discharge that has just ended; bad rows of the Frame are left out."""
@@ -87,11 +88,16 @@ class CycleStage:
                 times = np.full(point.size, int(frame.time_ns[good].max()), dtype=np.int64)
                 quality = np.zeros(point.size, dtype=np.uint8)
                 found.append(result(frame, "cell_cycle", times, point, results.columns(), quality))
+        self._gave = bool(found)
         return found
 
     def catch_up(self) -> list[Frame]:
         """Nothing waits here."""
         return []
+
+    def urgent(self) -> bool:
+        """Whether a discharge has just ended: it ends only once, a restart must know."""
+        return self._gave
 
     def checkpoint(self) -> bytes:
         """The book so far."""

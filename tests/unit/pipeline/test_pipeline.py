@@ -149,3 +149,28 @@ async def test_a_result_feeds_the_next_twin_and_what_waited_becomes_durable_with
         assert len(store.appends) == 2, "nothing waited: nothing is written"
     finally:
         made.close()
+
+
+class Once(Doubler):
+    """A twin whose results happen once: it wants its state saved with them."""
+
+    def urgent(self) -> bool:
+        return True
+
+
+@pytest.mark.asyncio
+async def test_the_state_of_a_twin_of_events_is_saved_with_every_result(store: Store) -> None:
+    saved: list[bool] = []
+
+    async def append(frames: Sequence[Frame], state: Mapping[str, bytes]) -> None:
+        saved.append(KEY.state in state)
+
+    for twin, wanted in ((Once(), [True, True, True]), (Doubler(), [True, False, False])):
+        saved.clear()
+        made = Pipeline(LineClock(), append, GapDetector({}), {KEY: twin}, [])
+        try:
+            for second in (0, 10, 20):
+                await made.accept([frame(second)])
+        finally:
+            made.close()
+        assert saved == wanted

@@ -3,7 +3,16 @@ import math
 import numpy as np
 import pytest
 
-from twin.grading import Grade, GradeLimits, grade_tray, temperature_coefficient, tray_statistics
+from twin.grading import (
+    GRADE_NUMBERS,
+    WHY_WORDS,
+    Grade,
+    GradeLimits,
+    Why,
+    grade_tray,
+    temperature_coefficient,
+    tray_statistics,
+)
 
 
 def test_worked_example_of_the_statistics() -> None:
@@ -85,3 +94,22 @@ def test_any_floats_are_answered() -> None:
         grade_tray(np.zeros(3), np.zeros(2))
     with pytest.raises(ValueError, match="positive"):
         GradeLimits(k_mv_h=0.0)
+
+
+def test_a_tray_in_words() -> None:
+    k, sd = np.full(16, 0.03), np.full(16, 0.004)
+    k[3], k[6], k[7] = 0.21, np.nan, np.nan
+    unknown = ["the record ends while the cell still relaxes"] * 16
+    found = grade_tray(k, sd, np.full(16, 3.65), unknown=unknown)
+    assert found.why[3] is Why.K_ABOVE_LIMIT and found.why[6] is Why.K_UNKNOWN and found.why[0] is Why.NOTHING
+    assert found.in_words(range(1, 17)) == (
+        "13 A, 2 retest (channel 7, 8: the record ends while the cell still relaxes), "
+        "1 reject (channel 4: K 0.210 +- 0.008 mV/h is above 0.08 mV/h)"
+    )
+    k[:12] = np.nan
+    found = grade_tray(k, sd, unknown=["short"] * 8 + ["wide"] * 8)
+    assert found.in_words(range(1, 17)) == "4 A, 12 retest (8 channels: short; 4 channels: wide)"
+    assert set(GRADE_NUMBERS) == set(Grade) and len(set(GRADE_NUMBERS.values())) == 4
+    assert set(WHY_WORDS) == set(Why)
+    with pytest.raises(ValueError, match="2 reasons for 16 cells"):
+        grade_tray(k, sd, unknown=["", ""])
