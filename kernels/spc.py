@@ -38,6 +38,7 @@ LAST, SEEN, UP_2, DOWN_2, UP_1, DOWN_1, RUN = 0, 1, 2, 3, 4, 5, 6
 IMR_STATE = 7
 EWMA_Z, EWMA_COUNT = 0, 1  # EWMA of (x - centre)/sigma, observations
 EWMA_STATE = 2
+SETTLED = -20.0  # exp(2 SETTLED) is lost beside 1 in double precision
 UPPER, LOWER = 0, 1
 CUSUM_STATE = 2
 COUNT, MEAN, M2 = 0, 1, 2
@@ -109,20 +110,26 @@ def ewma_update(state: F, parameters: F, values: F, offsets: Ints, out: F, flags
         weight, width, exact = parameters[i, 2], parameters[i, 3], parameters[i, 4] > 0.0
         good = _usable(parameters, i) and 0.0 < weight <= 1.0 and 0.0 < width <= VALUE_LIMIT
         z, count = state[i, EWMA_Z], state[i, EWMA_COUNT]
+        centre, sigma, keep = parameters[i, CENTRE], parameters[i, SIGMA], 1.0 - weight
+        young = 0.0  # observations until the limits have grown to the last digit
+        if exact and good and keep > 0.0:
+            young = SETTLED / math.log(keep) if keep < 1.0 else math.inf
         asymptotic = width * math.sqrt(weight / (2.0 - weight)) if good else math.nan
-        for k in range(offsets[i], offsets[i + 1]):
-            x = values[k]
-            out[k, 0] = out[k, 1] = math.nan
+        # Slices, because an index counted from `offsets` might be negative, and Numba looks at each.
+        own, points, marks = values[offsets[i] : offsets[i + 1]], out[offsets[i] : offsets[i + 1]], flags[offsets[i] :]
+        for k in range(own.shape[0]):
+            x = own[k]
             if not (good and abs(x) <= VALUE_LIMIT):
-                flags[k] = BAD
+                points[k, 0] = points[k, 1] = math.nan
+                marks[k] = BAD
                 continue
-            z += weight * ((x - parameters[i, CENTRE]) / parameters[i, SIGMA] - z)
+            z = keep * z + weight * ((x - centre) / sigma)
             count += 1.0
             limit = asymptotic
-            if exact:
-                limit *= math.sqrt(1.0 - (1.0 - weight) ** (2.0 * count))
-            out[k, 0], out[k, 1] = z, limit
-            flags[k] = ABOVE if z > limit else BELOW if z < -limit else 0
+            if count < young:
+                limit *= math.sqrt(1.0 - keep ** (2.0 * count))
+            points[k, 0], points[k, 1] = z, limit
+            marks[k] = ABOVE * int(z > limit) + BELOW * int(z < -limit)
         state[i, EWMA_Z], state[i, EWMA_COUNT] = z, count
 
 
