@@ -32,7 +32,7 @@ class NumpyFilter:
     """The kernel's formulas for good samples of started cells, with NumPy over all cells."""
 
     def __init__(self, twin: CellFilter) -> None:
-        self.par, self.noise, self.ocv = twin.parameters, twin._noise, twin._ocv
+        self.par, self.noise, self.ocv = twin.parameters, twin._noise, twin._ocv[0]
         n = twin.channels
         self.x = np.zeros((n, 5))
         self.x[:, 0], self.x[:, 3], self.x[:, 4] = 0.3, self.par[:, k.PAR_R0], 1.0
@@ -106,7 +106,7 @@ def run() -> list[Result]:
         a = 1.0 + 0.01 * rng.standard_normal(CELLS)
         charge = a * dt_s
         soc = soc + charge / twin.parameters[:, k.PAR_CAPACITY]
-        v = np.interp(soc, np.linspace(0, 1, len(twin._ocv)), twin._ocv[:, 0]) + 0.05
+        v = np.interp(soc, np.linspace(0, 1, twin._ocv.shape[1]), twin._ocv[0, :, 0]) + 0.05
         v += 5e-4 * rng.standard_normal(CELLS)
         batches.append((time_ns, v, a, 25.0 + 5.0 * rng.random(CELLS), quality, dt_s, charge))
     ours_next, peer_next = iter(batches), iter(batches)

@@ -35,12 +35,12 @@ from kernels.ekf_lanes import (
     check_lanes, compare_lanes, drive_lanes, exponentials_lanes, measure_lanes, predict_lanes, results_lanes,
 )  # fmt: skip
 from kernels.ekf_layout import (
-    CURRENT, D_A1, D_A2, D_AMPERE, D_CAPACITY, D_CHARGE, D_COMPARED, D_DT, D_ETA, D_FACTOR, D_GOOD, D_INNOVATION,
-    D_OUT, D_R0, D_R1, D_R2, D_SD, D_SOUND, D_TAKEN, D_VOLTAGE, FORMED, K, LANES, MISSES, MISSES_MAX, NOISE_ENTRIES,
-    N_FLOOR1, N_FLOOR2, N_FLOOR_RAW, N_GAP, N_RAW_SD, N_RAW_SOC, N_UNCERTAIN, N_VOLTAGE, OUTPUT_ROWS, P00, P11, P22,
-    P33, P44, PARAMETER_COLUMNS, PAR_CAPACITY, PAR_EA, PAR_ETA, PAR_K_SD, PAR_R0, PAR_R0_SD, PAR_R1, PAR_R2,
-    PAR_RATE1, PAR_RATE2, PHASE, R0, RAW, REFERENCE_K, SOC, SOC_SD_MAX, STATE_COLUMNS, TEMPERATURE, TIME_LIMIT_NS,
-    UNSEEN, WORK_ROWS,
+    B0, CURRENT, D_A1, D_A2, D_AMPERE, D_CAPACITY, D_CHARGE, D_COMPARED, D_DT, D_ETA, D_FACTOR, D_GOOD, D_INNOVATION,
+    D_OUT, D_R0, D_R1, D_R2, D_SD, D_SOUND, D_TAKEN, D_VOLTAGE, FORMED, K, LANES, LEVELS, MISSES, MISSES_MAX,
+    NOISE_ENTRIES, N_FLOOR1, N_FLOOR2, N_FLOOR_RAW, N_GAP, N_OCV_SOC, N_OCV_V, N_RAW_SD, N_RAW_SOC, N_UNCERTAIN,
+    N_VOLTAGE, OCV_COLUMNS, OCV_VALUE, OUTPUT_ROWS, P00, P01, P02, P03, P11, P22, P33, P44, PARAMETER_COLUMNS,
+    PAR_CAPACITY, PAR_EA, PAR_ETA, PAR_K_SD, PAR_R0, PAR_R0_SD, PAR_R1, PAR_R2, PAR_RATE1, PAR_RATE2, PHASE, R0, RAW,
+    REFERENCE_K, SOC, SOC_SD_MAX, START_POINTS, STATE_COLUMNS, TEMPERATURE, TIME_LIMIT_NS, UNSEEN, WORK_ROWS,
 )  # fmt: skip
 
 F = NDArray[np.float64]
@@ -49,7 +49,7 @@ Ints = NDArray[np.int64]
 
 @inlined
 def ocv_at(ocv: F, soc: float) -> tuple[float, float, float]:
-    """OCV [V], slope and curvature per SOC. `ocv` is (m, 2): values and slopes on a uniform grid from 0 to 1.
+    """OCV [V], slope and curvature per SOC. `ocv` is (m, 2 or more): values, slopes on a uniform grid from 0 to 1.
 
     Cubic Hermite between the points, straight lines beyond the ends. `soc` must be finite.
     """
@@ -94,7 +94,8 @@ def _start(
     w[MISSES, lane] = 0.0
     w[R0, lane] = par[i, PAR_R0]
     w[K, lane] = 1.0
-    w[SOC, lane] = soc_at(ocv, voltage_v - factor * par[i, PAR_R0] * current_a)
+    open_v = voltage_v - factor * par[i, PAR_R0] * current_a
+    w[SOC, lane] = soc_at(ocv, open_v)
     w[PHASE, lane] = FORMED
     soc_sd, floor2 = SOC_SD_MAX, noise[N_FLOOR2]
     if w[SOC, lane] < noise[N_RAW_SOC]:
@@ -107,6 +108,55 @@ def _start(
     w[P22, lane] = floor2 * floor2 + (past * par[i, PAR_R2]) ** 2
     w[P33, lane] = par[i, PAR_R0_SD] ** 2
     w[P44, lane] = par[i, PAR_K_SD] ** 2
+    if w[PHASE, lane] == FORMED:
+        _settle(w, lane, noise, ocv, open_v, factor * current_a)
+
+
+@contracted_kernel
+def _settle(w: F, lane: int, noise: F, ocv: F, open_v: float, h3: float) -> None:
+    """SOC of the first sample by Bayes' rule over the whole table, every SOC being equally likely before.
+
+    A flat stretch beside a knee makes the answer lopsided, and no slope at one point says so. The mean stays where the
+    table has the voltage, the variance is about it, with covariances to what else may explain the voltage:
+    overpotentials, R0, the OCV's error b, whose own variances stay.
+    """
+    cells = ocv.shape[0] - 1
+    rest = w[P11, lane] + w[P22, lane] + h3 * h3 * w[P33, lane] + noise[N_VOLTAGE] ** 2
+    open_v = min(max(open_v, ocv[0, OCV_VALUE]), ocv[cells, OCV_VALUE])
+    reach_v = 4.0 * math.sqrt(rest + noise[N_OCV_V] ** 2)
+    low = max(soc_at(ocv, open_v - reach_v) - 4.0 * noise[N_OCV_SOC], 0.0)
+    high = min(soc_at(ocv, open_v + reach_v) + 4.0 * noise[N_OCV_SOC], 1.0)
+    step = max(high - low, 1e-6) / START_POINTS
+    total, mean, square, over, over_b, soc_over, soc_over_b = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for k in range(START_POINTS):
+        off = (k + 0.5) * step
+        value, slope, _ = ocv_at(ocv, low + off)
+        hb2 = noise[N_OCV_V] ** 2 + (noise[N_OCV_SOC] * slope) ** 2
+        short = (open_v - value) / (rest + hb2)
+        weight = math.exp(-0.5 * (open_v - value) * short) / math.sqrt(rest + hb2)
+        total += weight
+        mean += weight * off
+        square += weight * off * off
+        over += weight * short
+        soc_over += weight * short * off
+        over_b += weight * short * math.sqrt(hb2)
+        soc_over_b += weight * short * math.sqrt(hb2) * off
+    if not total > 0.0:
+        return
+    mean /= total
+    with_rest = (soc_over - mean * over) / total
+    w[B0, lane] = (soc_over_b - mean * over_b) / total
+    w[P01, lane] = w[P11, lane] * with_rest
+    w[P02, lane] = w[P22, lane] * with_rest
+    w[P03, lane] = h3 * w[P33, lane] * with_rest
+    # At least what the covariances claim, and what the sum over points cannot resolve.
+    claimed = with_rest * with_rest * (rest - noise[N_VOLTAGE] ** 2) + w[B0, lane] ** 2
+    variance = max(square / total - mean * mean, claimed) * (1.0 + 1e-6) + step * step
+    off = low + mean - w[SOC, lane]
+    if off * off > 0.04 * variance:
+        w[SOC, lane] += off
+        off = 0.0
+    w[P00, lane] = variance + off * off
 
 
 @inlined
@@ -136,7 +186,7 @@ def ekf_update(
     time_ns: Ints, voltage_v: F, current_a: F, temperature_k: F,
     quality: NDArray[np.uint8], charge_c: F, out: F, code: NDArray[np.uint8],
 ) -> None:  # fmt: skip
-    """One sample of each of n cells. Changes `state` (n, 24) and `last_ns` (n,); writes `out` (10, n) and `code` (n,).
+    """One sample of each of n cells. Changes `state` (n, 29) and `last_ns` (n,); writes `out` (10, n) and `code` (n,).
 
     `quality` is 0 good, 1 uncertain (voltage trusted less), 2 and above bad (prediction only). `charge_c` is the charge
     moved since the cell's last good sample where the equipment counted it, else nan. Codes: kernels/status.py.
@@ -190,9 +240,12 @@ def ekf_update(
         for m in range(used):
             if results[m] == status.STARTED:
                 i = np.uintp(first + m)
-                _start(w, m, parameters, i, noise, ocv, voltage_v[i], current_a[i], w[D_FACTOR, m])
+                _start(w, m, parameters, i, noise, ocv[0], voltage_v[i], current_a[i], w[D_FACTOR, m])
         predict_lanes(w, noise)
         compare_lanes(w, noise, ocv)
+        for m in range(used):
+            if results[m] == status.STARTED and w[PHASE, m] == FORMED:
+                w[D_COMPARED, m] = 0.0  # the start has used this voltage
         measure_lanes(w)
         for m in range(used):
             if w[D_COMPARED, m] != w[D_TAKEN, m]:
@@ -233,6 +286,6 @@ def warm_up() -> None:
     state, last_ns = np.zeros((1, STATE_COLUMNS)), np.zeros(1, dtype=np.int64)
     state[0, PHASE], state[0, TEMPERATURE], state[0, K] = UNSEEN, REFERENCE_K, 1.0
     one, parameters, noise = np.ones(1), np.ones((1, PARAMETER_COLUMNS)), np.ones(NOISE_ENTRIES)
-    ocv = np.array([[0.0, 2.0], [1.0, 2.0], [2.0, 2.0]])
+    ocv = np.ones((LEVELS, 3, OCV_COLUMNS))
     out, code, quality = np.empty((OUTPUT_ROWS, 1)), np.empty(1, dtype=np.uint8), np.zeros(1, dtype=np.uint8)
     ekf_update(state, last_ns, parameters, noise, ocv, last_ns + 1, one, one, 300.0 * one, quality, one, out, code)

@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 
 from kernels._jit import inlined
 from kernels.ekf_layout import (
-    CURRENT, D_A1, D_A2, D_AMPERE, D_CAPACITY, D_CHARGE, D_COMPARED, D_DRIVE2, D_DT, D_ETA, D_FACTOR, D_FLOOR2,
-    D_GATE2, D_GOOD, D_H3, D_INNOVATION, D_MEAN, D_MOVED_VAR, D_OUT, D_PER_C, D_POWER, D_R, D_R0, D_R1, D_R2, D_SD,
-    D_SLOPE, D_SOUND, D_TAKEN, D_VARIANCE, D_VOLTAGE, D_WALK, FORMED, K, LANES, MISSES, MISSES_MAX, N_COUNTER,
-    N_FLOOR1, N_FLOOR2, N_FLOOR_RAW, N_FRACTION, N_GAP, N_GAP_RATE, N_GATE, N_K_WALK, N_R0_WALK, N_UPPER, N_WALK,
-    N_WALK_RAW, N_WALK_TIME, OUT_CAPACITY, OUT_CAPACITY_SD, OUT_INNOVATION, OUT_INNOVATION_SD, OUT_R0, OUT_R0_SD,
-    OUT_SOC, OUT_SOC_SD, OUT_U1, OUT_U2, P00, P01, P02, P03, P04, P11, P12, P13, P14, P22, P23, P24, P33, P34, P44,
-    PHASE, R0, R0_WALK_TIME, RAW, ROUNDING, R_MIN_RELATIVE, SOC, SOC_MARGIN, SOC_SD_MAX, TOPPED, U1, U2, U_MAX_V,
+    B0, B1, B2, B3, B4, CURRENT, D_A1, D_A2, D_AMPERE, D_CAPACITY, D_CHARGE, D_COMPARED, D_DRIVE2, D_DT, D_ETA,
+    D_FACTOR, D_FLOOR2, D_GATE2, D_GOOD, D_H3, D_HB, D_INNOVATION, D_MEAN, D_MOVED_VAR, D_OUT, D_PER_C, D_POWER, D_R,
+    D_R0, D_R1, D_R2, D_SD, D_SLOPE, D_SOUND, D_TAKEN, D_VARIANCE, D_VOLTAGE, D_WALK, FORMED, K, LANES, LEVELS, MISSES,
+    MISSES_MAX, N_COUNTER, N_FLOOR1, N_FLOOR2, N_FLOOR_RAW, N_FRACTION, N_GAP, N_GAP_RATE, N_GATE, N_K_WALK,
+    N_OCV_RATE, N_OCV_SOC, N_OCV_V, N_R0_WALK, N_UPPER, N_WALK, N_WALK_RAW, N_WALK_TIME, OCV_REST, OCV_SLOPE,
+    OCV_VALUE, OUT_CAPACITY, OUT_CAPACITY_SD, OUT_INNOVATION, OUT_INNOVATION_SD, OUT_R0, OUT_R0_SD, OUT_SOC,
+    OUT_SOC_SD, OUT_U1, OUT_U2, P00, P01, P02, P03, P04, P11, P12, P13, P14, P22, P23, P24, P33, P34, P44, PHASE, R0,
+    R0_WALK_TIME, RAW, REST_MOST, REST_SOC, ROUNDING, R_MIN_RELATIVE, SOC, SOC_MARGIN, SOC_SD_MAX, TOPPED, U1, U2,
+    U_MAX_V,
 )  # fmt: skip
 
 F = NDArray[np.float64]
@@ -89,12 +91,8 @@ def drive_lanes(w: F, noise: F) -> None:
 @inlined
 def predict_lanes(w: F, noise: F) -> None:
     """Moves all lanes. A lane whose dt and 1 - a are zero stays as it is."""
-    floor1, r0_walk, k_walk, time_walk = (
-        noise[N_FLOOR1] ** 2,
-        noise[N_R0_WALK] ** 2,
-        noise[N_K_WALK],
-        noise[N_WALK_TIME],
-    )
+    floor1, r0_walk = noise[N_FLOOR1] ** 2, noise[N_R0_WALK] ** 2
+    k_walk, time_walk, ocv_rate = noise[N_K_WALK], noise[N_WALK_TIME], noise[N_OCV_RATE]
     for m in range(LANES):
         dt, mean, per_c = w[D_DT, m], w[D_MEAN, m], w[D_PER_C, m]
         r1, r2, a1, a2 = w[D_R1, m], w[D_R2, m], w[D_A1, m], w[D_A2, m]
@@ -127,31 +125,43 @@ def predict_lanes(w: F, noise: F) -> None:
         w[P24, m] = a2 * p24
         w[P33, m] += r0_2 * (r0_walk * throughput + R0_WALK_TIME * dt)
         w[P44, m] = p44 + k_walk * dt
+        # exp(-x) to 0.013, because a fourth exponential would cost more than the difference means.
+        x = throughput * ocv_rate
+        stay = 1.0 / (1.0 + x * (1.0 + x * (0.5 + x * (1.0 / 6.0 + x * (1.0 / 24.0)))))
+        b4 = w[B4, m]
+        w[B0, m] = shrink * stay * (w[B0, m] + g * b4)
+        w[B1, m] *= stay * a1
+        w[B2, m] *= stay * a2
+        w[B3, m] *= stay
+        w[B4, m] = stay * b4
 
 
 @inlined
 def compare_lanes(w: F, noise: F, ocv: F) -> None:
     """What the good samples say against the predictions. A cell that was never charged has no voltage to compare with.
 
-    The same interpolation as `ocv_at`, without its branches.
+    The same interpolation as `ocv_at`, without its branches, in the level of the table that suits the SOC's variance.
     """
-    cells, bottom_v = ocv.shape[0] - 1, ocv[0, 0]
+    cells, bottom_v = ocv.shape[1] - 1, ocv[0, 0, 0]
     upper_v, gate2 = noise[N_UPPER], noise[N_GATE] ** 2
+    ocv_var, ocv_soc2 = noise[N_OCV_V] ** 2, noise[N_OCV_SOC] ** 2
+    per_level, most = (LEVELS - 1) / math.sqrt(SOC_SD_MAX), SOC_SD_MAX * SOC_SD_MAX
     for m in range(LANES):
         soc = w[SOC, m]
+        p00 = w[P00, m]
+        known = p00 if (p00 > 0.0) & (p00 < most) else (most if p00 >= most else 0.0)  # an index, also of what is not
+        level = np.uintp(math.sqrt(math.sqrt(known)) * per_level + 0.5)
         inside = soc if (soc >= 0.0) & (soc <= 1.0) else (1.0 if soc > 1.0 else 0.0)
         position = inside * cells
         k = min(np.uintp(position), np.uintp(cells - 1))
         t = position - k
-        v0, v1 = ocv[k, 0], ocv[k + np.uintp(1), 0]
-        slope0, slope1 = ocv[k, 1], ocv[k + np.uintp(1), 1]
-        m0, m1 = slope0 / cells, slope1 / cells
+        v0, v1 = ocv[level, k, OCV_VALUE], ocv[level, k + np.uintp(1), OCV_VALUE]
+        m0, m1 = ocv[level, k, OCV_SLOPE] / cells, ocv[level, k + np.uintp(1), OCV_SLOPE] / cells
+        rest0, rest1 = ocv[level, k, OCV_REST], ocv[level, k + np.uintp(1), OCV_REST]
         c2 = 3.0 * (v1 - v0) - 2.0 * m0 - m1
         c3 = m0 + m1 - 2.0 * (v1 - v0)
         slope = cells * (m0 + t * (2.0 * c2 + 3.0 * t * c3))
         open_v = v0 + t * (m0 + t * (c2 + t * c3)) + slope * (soc - inside)
-        bend = cells * (slope1 - slope0) * w[P00, m]
-        bend = bend if (soc > 0.0) & (soc < 1.0) else 0.0
 
         voltage, h3 = w[D_VOLTAGE, m], w[D_FACTOR, m] * w[D_AMPERE, m]
         good, phase = w[D_GOOD, m], w[PHASE, m]
@@ -161,10 +171,13 @@ def compare_lanes(w: F, noise: F, ocv: F) -> None:
         compared = 0.0 if (phase == RAW) & (voltage - over < bottom_v) else good
         w[PHASE, m] = phase
         w[CURRENT, m] = w[D_AMPERE, m]
+        throughput = abs(w[D_MEAN, m] * w[D_PER_C, m] * w[D_DT, m])
+        repeat = min(max(REST_SOC / max(throughput, 1e-12), 1.0), REST_MOST)
         w[D_SLOPE, m] = slope
         w[D_H3, m] = h3
         w[D_INNOVATION, m] = voltage - open_v - over if compared > 0.0 else 0.0
-        w[D_R, m] = w[D_SD, m] * w[D_SD, m] + 0.5 * bend * bend
+        w[D_R, m] = w[D_SD, m] * w[D_SD, m] + repeat * (rest0 + t * (rest1 - rest0))
+        w[D_HB, m] = math.sqrt(ocv_var + ocv_soc2 * slope * slope)
         w[D_GATE2, m] = gate2 if w[MISSES, m] < MISSES_MAX else math.inf
         w[D_COMPARED, m] = compared
 
@@ -173,13 +186,14 @@ def compare_lanes(w: F, noise: F, ocv: F) -> None:
 def measure_lanes(w: F) -> None:
     """One scalar update of the lanes that are to be taken; a lane whose innovation the gate refuses is not."""
     for m in range(LANES):
-        h0, h3, innovation = w[D_SLOPE, m], w[D_H3, m], w[D_INNOVATION, m]
-        c0 = h0 * w[P00, m] + w[P01, m] + w[P02, m] + h3 * w[P03, m]
-        c1 = h0 * w[P01, m] + w[P11, m] + w[P12, m] + h3 * w[P13, m]
-        c2 = h0 * w[P02, m] + w[P12, m] + w[P22, m] + h3 * w[P23, m]
-        c3 = h0 * w[P03, m] + w[P13, m] + w[P23, m] + h3 * w[P33, m]
-        c4 = h0 * w[P04, m] + w[P14, m] + w[P24, m] + h3 * w[P34, m]
-        known = h0 * c0 + c1 + c2 + h3 * c3
+        h0, h3, hb, innovation = w[D_SLOPE, m], w[D_H3, m], w[D_HB, m], w[D_INNOVATION, m]
+        c0 = h0 * w[P00, m] + w[P01, m] + w[P02, m] + h3 * w[P03, m] + hb * w[B0, m]
+        c1 = h0 * w[P01, m] + w[P11, m] + w[P12, m] + h3 * w[P13, m] + hb * w[B1, m]
+        c2 = h0 * w[P02, m] + w[P12, m] + w[P22, m] + h3 * w[P23, m] + hb * w[B2, m]
+        c3 = h0 * w[P03, m] + w[P13, m] + w[P23, m] + h3 * w[P33, m] + hb * w[B3, m]
+        c4 = h0 * w[P04, m] + w[P14, m] + w[P24, m] + h3 * w[P34, m] + hb * w[B4, m]
+        cb = h0 * w[B0, m] + w[B1, m] + w[B2, m] + h3 * w[B3, m] + hb
+        known = h0 * c0 + c1 + c2 + h3 * c3 + hb * cb
         variance = known + max(w[D_R, m], R_MIN_RELATIVE * known)
         taken = w[D_COMPARED, m] if innovation * innovation <= w[D_GATE2, m] * variance else 0.0
         w[D_VARIANCE, m] = variance
@@ -207,6 +221,12 @@ def measure_lanes(w: F) -> None:
         w[P33, m] -= k3 * c3
         w[P34, m] -= k3 * c4
         w[P44, m] -= k4 * c4
+        # Considered, not estimated: the gain of b is zero, its variance stays 1 (Schmidt 1966).
+        w[B0, m] -= k0 * cb
+        w[B1, m] -= k1 * cb
+        w[B2, m] -= k2 * cb
+        w[B3, m] -= k3 * cb
+        w[B4, m] -= k4 * cb
 
 
 @inlined

@@ -15,7 +15,7 @@ from configs.schema.cell import CellModel
 from kernels import ekf_layout as layout
 from kernels.ekf import ekf_update as ekf_update_kernel
 from twin.checkpoint import pack, unpack
-from twin.parameters import FilterNoise, cell_parameters, filter_noise, ocv_table
+from twin.parameters import FilterNoise, cell_parameters, filter_noise, ocv_levels, ocv_table
 from twin.types import CellStates
 
 Float64Array = NDArray[np.float64]
@@ -40,7 +40,7 @@ class CellFilter:
         assumed = noise or FilterNoise()
         self.parameters = cell_parameters(model, channels, assumed)
         self._noise = filter_noise(assumed, model)
-        self._ocv = ocv_table(model)
+        self._ocv = ocv_levels(ocv_table(model))
         self._unknown = np.full(channels, np.nan)
         self._state, self._last_ns, self._counter_c = self._fresh()
 
@@ -128,7 +128,7 @@ class CellFilter:
 
     @property
     def _head(self) -> dict[str, str | int | float]:
-        return {"format": "celltwin-cell-filter", "version": 1, "model": self.model.name, "channels": self.channels}
+        return {"format": "celltwin-cell-filter", "version": 2, "model": self.model.name, "channels": self.channels}
 
     @property
     def _memory(self) -> dict[str, NDArray[Any]]:

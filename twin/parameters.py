@@ -16,6 +16,8 @@ from kernels import ekf_layout as layout
 Float64Array = NDArray[np.float64]
 GAS_CONSTANT_J_MOL_K = 8.314462618
 SECONDS_PER_DAY = 86_400.0
+NODES = 41  # of the Gauss-Hermite sum over a band of SOC
+OCV_BEYOND = 0.02  # SOC
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,9 @@ def filter_noise(noise: FilterNoise, model: CellModel) -> Float64Array:
     vector[layout.N_RAW_SD] = noise.raw_soc_sd
     vector[layout.N_UPPER] = model.voltage_max_v - noise.upper_margin_v
     vector[layout.N_WALK_TIME] = noise.self_discharge_sd_per_day**2 / SECONDS_PER_DAY
+    vector[layout.N_OCV_V] = model.ocv_sd_v
+    vector[layout.N_OCV_SOC] = model.ocv_sd_soc
+    vector[layout.N_OCV_RATE] = 1.0 / model.ocv_correlation_soc
     return vector
 
 
@@ -106,3 +111,43 @@ def ocv_table(model: CellModel) -> Float64Array:
     slope[0] = np.clip(1.5 * secant[0] - 0.5 * secant[1], 0.0, 3.0 * secant[0])
     slope[-1] = np.clip(1.5 * secant[-1] - 0.5 * secant[-2], 0.0, 3.0 * secant[-1])
     return np.ascontiguousarray(np.stack([value, slope], axis=1))
+
+
+def ocv_levels(table: Float64Array) -> Float64Array:
+    """The OCV as a cell sees it whose SOC is known to a standard deviation only, (LEVELS, points, OCV_COLUMNS).
+
+    For a normal SOC of mean s and standard deviation w: the mean of the OCV, the slope E[OCV x] / w, and the variance
+    that the slope does not explain. This is statistical linearisation (Gelb, Applied Optimal Estimation, 1974, section
+    6.2), computed once instead of at every sample. Level 0 is the table itself.
+    """
+    points = table.shape[0]
+    x, weight = np.polynomial.hermite_e.hermegauss(NODES)
+    weight = weight / weight.sum()
+    soc = np.linspace(0.0, 1.0, points)
+    levels = np.zeros((layout.LEVELS, points, layout.OCV_COLUMNS))
+    levels[0, :, :2] = table
+    for level in range(1, layout.LEVELS):
+        w = layout.SOC_SD_MAX * (level / (layout.LEVELS - 1)) ** 2
+        v = _ocv(table, soc[:, None] + w * x)
+        mean, slope = v @ weight, (v * x) @ weight / w
+        rest = (v - mean[:, None] - slope[:, None] * w * x) ** 2 @ weight
+        levels[level, :, layout.OCV_VALUE] = mean
+        levels[level, :, layout.OCV_SLOPE] = slope
+        levels[level, :, layout.OCV_REST] = rest
+    return levels
+
+
+def _ocv(table: Float64Array, soc: Float64Array) -> Float64Array:
+    """OCV [V] by the cubic of kernels.ekf.ocv_at; beyond the ends straight for OCV_BEYOND, then level.
+
+    No cell is there, and a straight line as long as a wide band would say volts about it.
+    """
+    cells = table.shape[0] - 1
+    inside = np.clip(soc, 0.0, 1.0)
+    k = np.minimum((inside * cells).astype(np.int64), cells - 1)
+    t = inside * cells - k
+    v0, v1, m0, m1 = table[k, 0], table[k + 1, 0], table[k, 1] / cells, table[k + 1, 1] / cells
+    value = v0 + t * (m0 + t * (3.0 * (v1 - v0) - 2.0 * m0 - m1 + t * (m0 + m1 - 2.0 * (v1 - v0))))
+    end_slope = np.where(soc < 0.5, table[0, 1], table[-1, 1])
+    beyond: Float64Array = value + end_slope * np.clip(soc - inside, -OCV_BEYOND, OCV_BEYOND)
+    return beyond

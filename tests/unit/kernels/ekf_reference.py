@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.interpolate import CubicHermiteSpline
 
 from kernels import ekf_layout as k
 
@@ -23,9 +24,11 @@ def hermite(ocv: np.ndarray, s: float) -> tuple[float, float, float]:
 
 
 def matrix(row: np.ndarray) -> np.ndarray:
-    p = np.empty((5, 5))
+    """Covariance of the five states and, last, the OCV's error in units of its standard deviation."""
+    p = np.eye(6)
     for value, (a, b) in zip(row[k.P00 : k.P44 + 1], PAIRS, strict=True):
         p[a, b] = p[b, a] = value
+    p[5, :5] = p[:5, 5] = row[k.B0 : k.B4 + 1]
     return p
 
 
@@ -63,9 +66,13 @@ class Reference:
         r = f * par[[k.PAR_R1, k.PAR_R2]]
         g = eta * i_mean * dt / par[k.PAR_CAPACITY]
         moved = g * self.x[4]
-        jacobian = np.diag([1.0, a[0], a[1], 1.0, 1.0])
+        x = abs(moved) * w[k.N_OCV_RATE]
+        stay = 1 / (1 + x + x**2 / 2 + x**3 / 6 + x**4 / 24)
+        self.throughput = g
+        jacobian = np.diag([1.0, a[0], a[1], 1.0, 1.0, stay])
         jacobian[0, 4] = g
-        q = np.zeros(5)
+        q = np.zeros(6)
+        q[5] = 1 - stay**2
         q[0] = q_var * (eta * self.x[4] / par[k.PAR_CAPACITY]) ** 2 + walk**2 * abs(moved) + w[k.N_WALK_TIME] * dt
         q[1:3] = (floor**2 + r**2 * ((w[k.N_FRACTION] * i_mean) ** 2 + spread)) * (1 - a**2)
         q[3] = (w[k.N_R0_WALK] ** 2 * abs(moved) + 1e-12 * dt) * par[k.PAR_R0] ** 2
@@ -76,14 +83,59 @@ class Reference:
 
     def measure(self, voltage: float, current: float, t_k: float, sd: float) -> tuple[float, float]:
         """Innovation and its standard deviation."""
-        value, slope, bend = hermite(self.ocv, self.x[0])
-        h = np.array([slope, 1.0, 1.0, self.factor(t_k) * current, 0.0])
-        r = sd**2 + 0.5 * (bend * self.p[0, 0]) ** 2
+        level = self.ocv[int((k.LEVELS - 1) * (self.p[0, 0] / k.SOC_SD_MAX**2) ** 0.25 + 0.5)]
+        value, slope, _ = hermite(level[:, :2], self.x[0])
+        rest = np.interp(self.x[0], np.linspace(0, 1, len(level)), level[:, k.OCV_REST])
+        rest *= min(max(k.REST_SOC / max(abs(self.throughput), 1e-12), 1.0), k.REST_MOST)
+        wrong = np.hypot(self.noise[k.N_OCV_V], self.noise[k.N_OCV_SOC] * slope)
+        h = np.array([slope, 1.0, 1.0, self.factor(t_k) * current, 0.0, wrong])
+        r = sd**2 + rest
         s = h @ self.p @ h + r
         gain = self.p @ h / s
+        gain[5] = 0.0  # considered, not estimated
         nu = voltage - value - self.x[1] - self.x[2] - h[3] * self.x[3]
-        self.x = self.x + gain * nu
-        keep = np.eye(5) - np.outer(gain, h)
+        self.x = self.x + gain[:5] * nu
+        keep = np.eye(6) - np.outer(gain, h)
         self.p = keep @ self.p @ keep.T + r * np.outer(gain, gain)  # Joseph's form
         self.current = current
         return float(nu), float(np.sqrt(s))
+
+
+class Plant:
+    """n cells drawn from the filter's own priors, which then move with the noise that the filter expects of them."""
+
+    def __init__(self, par: np.ndarray, noise: np.ndarray, ocv: np.ndarray, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.par, self.noise, self.ocv = par, noise, ocv
+        n = len(par)
+        past = par[:, k.PAR_CAPACITY] / 18_000.0
+        self.x = np.zeros((5, n))
+        self.x[0] = self.rng.uniform(0.2, 0.5, n)
+        self.x[1] = np.hypot(noise[k.N_FLOOR1], past * par[:, k.PAR_R1]) * self.rng.standard_normal(n)
+        self.x[2] = np.hypot(noise[k.N_FLOOR2], past * par[:, k.PAR_R2]) * self.rng.standard_normal(n)
+        self.x[3] = par[:, k.PAR_R0] + par[:, k.PAR_R0_SD] * self.rng.standard_normal(n)
+        self.x[4] = 1.0 + par[:, k.PAR_K_SD] * self.rng.standard_normal(n)
+        self.b = self.rng.standard_normal(n)
+
+    def move(self, dt: float, current: float) -> None:
+        """Constant current at 25 C, charge counted."""
+        par, w, rng, n = self.par, self.noise, self.rng, len(self.par)
+        moved = current * dt / par[:, k.PAR_CAPACITY] * self.x[4]
+        a = np.exp(-dt * par[:, [k.PAR_RATE1, k.PAR_RATE2]].T)
+        r = par[:, [k.PAR_R1, k.PAR_R2]].T
+        floor = w[[k.N_FLOOR1, k.N_FLOOR2], None]
+        sd = np.sqrt((floor**2 + (r * w[k.N_FRACTION] * current) ** 2) * (1 - a**2))
+        counted = w[k.N_COUNTER] / par[:, k.PAR_CAPACITY]
+        self.x[0] += moved + np.sqrt(w[k.N_WALK] ** 2 * np.abs(moved) + counted**2) * rng.standard_normal(n)
+        self.x[1:3] = a * self.x[1:3] + r * (1 - a) * current + sd * rng.standard_normal((2, n))
+        self.x[3] += w[k.N_R0_WALK] * par[:, k.PAR_R0] * np.sqrt(np.abs(moved)) * rng.standard_normal(n)
+        self.x[4] += np.sqrt(w[k.N_K_WALK] * dt) * rng.standard_normal(n)
+        stay = np.exp(-np.abs(moved) * w[k.N_OCV_RATE])
+        self.b = stay * self.b + np.sqrt(1 - stay**2) * rng.standard_normal(n)
+
+    def voltage(self, current: float) -> np.ndarray:
+        curve = CubicHermiteSpline(np.linspace(0, 1, len(self.ocv)), self.ocv[:, 0], self.ocv[:, 1])
+        wrong = np.hypot(self.noise[k.N_OCV_V], self.noise[k.N_OCV_SOC] * curve(self.x[0], 1)) * self.b
+        noise = self.noise[k.N_VOLTAGE] * self.rng.standard_normal(len(self.par))
+        volts: np.ndarray = curve(self.x[0]) + self.x[1] + self.x[2] + self.x[3] * current + wrong + noise
+        return volts

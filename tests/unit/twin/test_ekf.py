@@ -12,6 +12,7 @@ import configs
 from configs.schema import CellModel
 from kernels import status
 from kernels.ekf import ocv_at
+from twin.checkpoint import pack
 from twin.ekf import CellFilter
 from twin.parameters import ocv_table
 
@@ -127,6 +128,18 @@ def test_garbage_is_no_checkpoint(noise: bytes, at: int, flip: int) -> None:
 def test_a_checkpoint_of_another_rack_is_refused(channels: int) -> None:
     with pytest.raises(ValueError, match="checkpoint is of"):
         CellFilter(MODEL, 2).restore(CellFilter(MODEL, channels).checkpoint())
+
+
+def test_a_checkpoint_of_the_version_before_is_refused() -> None:
+    """Its states had no column for the OCV's error."""
+    twin = CellFilter(MODEL, 2)
+    steady(twin, 3)
+    memory = {**twin._memory, "state": twin._state[:, :24].copy()}
+    before = twin.checkpoint()
+    for old in (pack({**twin._head, "version": 1}, memory), pack(twin._head, memory)):
+        with pytest.raises(ValueError, match="checkpoint"):
+            twin.restore(old)
+    assert twin.checkpoint() == before
 
 
 anything = st.floats(allow_nan=True, allow_infinity=True)
