@@ -29,11 +29,11 @@ FLOOR_V = 1e-5  # a tenth of the last digit of usual cyclers: no residual is bel
 
 CAUSES = {
     layout.NONE: "",
-    layout.QUICK: "the record is sampled more slowly than the time constant",
-    layout.SLOW: "the record is shorter than the time constant",
-    layout.VAGUE: "the uncertainty is too large to tell the parts from each other",
-    layout.UNSETTLED: "the fit did not settle",
-    layout.FLAT: "the record has too few rows or no step of the current",
+    layout.QUICK: "the rows are further apart than the time constant: log faster after the step",
+    layout.SLOW: "the record is shorter than the time constant: log a longer pulse, or the rest after it too",
+    layout.VAGUE: "noise hides the parts from each other: step the current by more, or log for longer",
+    layout.UNSETTLED: "the fit did not settle: cut the record to one step and the rest after it",
+    layout.FLAT: "it has too few rows or no step of the current: give four rows or more around a step",
 }
 
 
@@ -76,15 +76,17 @@ class EcmFits:
         if code == codes.OK:
             return ""
         if code == codes.BAD_INPUT:
-            return "more than half of the rows, or what is known of the time before, is not a number in range"
+            return (
+                "more than half of the rows, or before_a or before_s, is not a number in range: check columns and units"
+            )
         if code == codes.BAD_TIME:
-            return "time goes back"
+            return "time goes back: sort the rows, or give each stretch as a record of its own"
         cause = CAUSES[int(self.cause[n])]
         if code == codes.REDUCED and pairs == 0:
-            return f"only R0 + R1 is identifiable (total_ohm, after {self.hold_s[n]:.3g} s): {cause}"
+            return f"only R0 + R1 is identifiable (total_ohm, {self.hold_s[n]:.3g} s into the step) because {cause}"
         if code == codes.REDUCED:
-            return f"{pairs} RC pair instead of {self.asked}: {cause}"
-        return f"nothing is identifiable: {cause}"
+            return f"{pairs} RC pair instead of {self.asked} because {cause}"
+        return f"the record shows no resistance because {cause}"
 
     def interval(self, name: str) -> tuple[Float64Array, Float64Array]:
         """95 % band of a parameter by its name, Student's t; symmetric in the logarithm for time constants."""

@@ -90,7 +90,7 @@ def test_a_record_shorter_than_the_time_constant_gives_one_resistance() -> None:
     assert np.mean(fits.pairs == 0) > 0.99
     reached = 1.0 + 0.2 * (1.0 - np.exp(-fits.hold_s / 100.0))
     np.testing.assert_allclose(fits.total_ohm, reached, atol=2e-3)
-    assert "shorter than the time constant" in fits.reason(int(np.argmax(fits.cause == 2)))
+    assert "shorter than the time constant: log a longer pulse" in fits.reason(int(np.argmax(fits.cause == 2)))
 
 
 def test_one_pair_where_two_were_asked_for() -> None:
@@ -127,7 +127,7 @@ def test_one_record() -> None:
     assert fit.r0_ohm == pytest.approx(0.02, abs=4e-4) and fit.rmse_v == pytest.approx(3e-4, rel=0.15)
     none = fit_ecm(t, 0 * i, v)
     assert none.r0_ohm is None and none.total_ohm is None and "no step" in none.reason
-    assert fit_ecm(t[::-1], i, v).reason == "time goes back"
+    assert fit_ecm(t[::-1], i, v).reason.startswith("time goes back: sort the rows")
     assert "not a number" in fit_ecm(t, i, np.nan * v).reason
 
 
