@@ -33,7 +33,8 @@ STEPS_S = np.array([0.0, 60.0, 3660.0, 5460.0, 5520.0, 5550.0, 5610.0, 5640.0, 6
 CURRENT_A = [0.0, 2.5, 0.0, -5.0, 0.0, 5.0, 0.0, -7.5, 0.0, -2.5]
 CELLS = 48
 NOISE_V = 1e-3
-# A filter that believes its model: what PyBaMM's records deserve, because their model is the filter's.
+# A filter that believes its model: what PyBaMM's records deserve, because their model is the filter's, OCV included.
+EXACT_MODEL = MODEL.model_copy(update={"ocv_sd_v": 0.0, "ocv_sd_soc": 0.0})
 EXACT = FilterNoise(
     voltage_sd_v=NOISE_V, fast_floor_sd_v=1e-6, slow_floor_sd_v=1e-6, resistance_error_fraction=1e-6, charge_walk=1e-8,
     r0_design_error=0.0, r0_walk=1e-8, capacity_walk_per_day=1e-8, counter_sd_c=1e-6, gap_s=1e9,
@@ -137,7 +138,7 @@ def test_the_forward_model_is_pybamms(thevenin, ambient_c) -> None:
     it flowed: up to 11 mV at that row, gone with tau1.
     """
     rest_s = 43_200.0
-    known = MODEL.model_copy(update={"capacity_sd_ah": 1e-7})
+    known = EXACT_MODEL.model_copy(update={"capacity_sd_ah": 1e-7})
     foreign = thevenin.Thevenin(MODEL, np.r_[0.0, rest_s + STEPS_S[1:]], CURRENT_A, ambient_c)
     sure = replace(EXACT, voltage_sd_v=1e-6, uncertain_voltage_sd_v=1e3)
     for at_steps in (True, False):
@@ -159,7 +160,7 @@ def test_the_forward_model_is_pybamms(thevenin, ambient_c) -> None:
 
 def test_innovations_are_those_of_a_consistent_filter(logged) -> None:
     """Their squares over their variances sum to chi-square (99.9 % bounds) and are white; noise of 1.5 mV is seen."""
-    told = logged.follow(EXACT, NOISE_V)
+    told = logged.follow(EXACT, NOISE_V, model=EXACT_MODEL)
     assert set(np.unique(told["status"][1:])) == {status.OK}
     normalised = (told["innovation_v"] / told["innovation_sd_v"])[20:]  # from the fourth minute on
     low, high = chi2.ppf([0.0005, 0.9995], normalised.size) / normalised.size
@@ -167,14 +168,14 @@ def test_innovations_are_those_of_a_consistent_filter(logged) -> None:
     print(f"mean square {np.mean(normalised**2):.4f} in {low:.4f} to {high:.4f}; neighbours' correlation {white:.4f}")
     assert low < np.mean(normalised**2) < high
     assert abs(white) < 3.3 / np.sqrt(normalised.size)
-    loud = logged.follow(EXACT, 1.5 * NOISE_V)
+    loud = logged.follow(EXACT, 1.5 * NOISE_V, model=EXACT_MODEL)
     assert np.mean((loud["innovation_v"] / loud["innovation_sd_v"])[20:] ** 2) > 2.0
 
 
 def test_errors_are_those_of_the_stated_bands(logged) -> None:
     """Squared errors over variances of the 48 cells sum to chi-square, row after row (every hundredth; 99.9 %)."""
     low, high = chi2.ppf([0.0005, 0.9995], CELLS)
-    told = logged.follow(EXACT, NOISE_V)
+    told = logged.follow(EXACT, NOISE_V, model=EXACT_MODEL)
     for name in ("soc", "r0_ohm", "capacity_ah"):
         sums = (logged.errors(told, name) ** 2).sum(axis=1)[::-100]
         print(f"{name}: {sums.round(0)} at most {high:.1f}, at the end at least {low:.1f}")
@@ -182,9 +183,12 @@ def test_errors_are_those_of_the_stated_bands(logged) -> None:
         assert sums[0] > low, name  # narrower than the truth at first: a start knows less than a cell at rest shows
 
 
-@pytest.mark.parametrize(("first_v", "wrong"), [(0.0, 0.015)])
+@pytest.mark.parametrize(("first_v", "wrong"), [(0.0, 0.015), (0.1, 0.08), (-0.1, 0.08)])
 def test_a_wrong_start_converges_within_the_stated_band(polled, first_v, wrong) -> None:
-    """As it runs live. SOC at the start is off by 2 % in the mean, by overpotentials of a past that nobody saw."""
+    """As it runs live. SOC at the start is off by 2 % in the mean, by overpotentials of a past that nobody saw.
+
+    Or by 9 to 11 %, by a first row of which the voltage is 100 mV wrong.
+    """
     told = polled.follow(FilterNoise(), 0.5e-3, first_v)
     error = told["soc"] - polled.truth["soc"]
     hour = int(np.searchsorted(polled.time_s, 3660.0))
