@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from controller.report import figures
+from controller.report import figures, formation
 from controller.report.cells import Cell
 from controller.report.figures import Figure
 from controller.report.summary import Analysis, Coater, Rack, Summary, median
@@ -129,6 +129,10 @@ class Sections:
             ],
             "quality": self._quality(rack),
             "distributions": self._distributions(name, rack),
+            "resistances": formation.resistances(rack.estimates.pulses),
+            "circuits": formation.circuits(rack.estimates.circuits),
+            "rests": formation.rests(rack.estimates.rests),
+            "grades": formation.grades(rack.estimates.grades),
             "refused": [(reason, _numbers(channels), len(channels)) for reason, channels in refused.items()],
             "worst": [self._cell(cell) for cell in ranked[:WORST_SHOWN]],
             "why": rack.raw.why,

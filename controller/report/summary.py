@@ -12,6 +12,8 @@ import numpy as np
 from controller.report.cells import Cell, analyse
 from controller.report.coating import CoatMap, WebFigures, figures, gauge_map, true_map
 from controller.report.data import Rows, RunData, load
+from controller.report.formation import Estimates
+from controller.report.formation import read as read_estimates
 from controller.report.ranking import rank
 from controller.types import SinkCounters
 
@@ -63,6 +65,7 @@ class Rack:
     raw: Rows
     states: Rows
     truth: Rows
+    estimates: Estimates
     cells: list[Cell]
     ranked: list[Cell]
 
@@ -157,7 +160,7 @@ def _rack(data: RunData, device: str) -> Rack:
     states = data.stream("cell_state", device, STATE_COLUMNS)
     truth = data.truth(device, RACK_TRUTH)
     cells = analyse(device, raw, states, truth, _recipe(data, device).get("step") or [])
-    return Rack(device, raw, states, truth, cells, rank(cells, FAULTS))
+    return Rack(device, raw, states, truth, read_estimates(data, device), cells, rank(cells, FAULTS))
 
 
 def _coater(data: RunData, device: str) -> Coater:

@@ -8,8 +8,12 @@
     voltage: { stream: "channel", column: "voltage_v", unit: "V", digits: 3, range: [2.5, 4.2], k: 1, span: 0.01 },
     soc: { stream: "cell_state", column: "soc", unit: "%", digits: 1, range: [0, 100], k: 100, span: 1 },
     temperature: { stream: "channel", column: "temperature_c", unit: "°C", digits: 1, range: [20, 40], k: 1, span: 1 },
+    resistance: { stream: "cell_pulse", column: "r_30s_ohm", unit: "mΩ", digits: 1, range: [30, 60], k: 1000, span: 1 },
+    grade: { stream: "cell_grade", column: "grade", unit: "", digits: 0 },
     state: { stream: "channel", column: "state", unit: "", digits: 0 },
   };
+  const GRADES = { 1: "A", 2: "B", 3: "retest", 4: "reject" }; // GRADE_NUMBERS of twin/grading.py
+  const GRADE_COLORS = { 1: "#009e73", 2: "#56b4e9", 3: "#e69f00", 4: "#d55e00" };
   const LINK_LOST_S = 12; // the server speaks at least every 5 s
   const ui = { quantity: "voltage", channel: 1, rack: null, coater: null };
   let state = null, receivedAt = 0, heardAt = performance.now(), source = null, refreshing = false, everOpen = false;
@@ -138,13 +142,14 @@
     makeCells(points.length);
     points.forEach((p, i) => {
       const b = $("grid").children[i], v = shown[i], bits = value(device, "channel", "fault_bits", p) || 0;
-      const words = ui.quantity === "state", color = v === null ? "#e9ecee" : words ? STATE_COLORS[v % STATE_COLORS.length] : ramp((v - low) / (high - low));
+      const words = ui.quantity === "state" || ui.quantity === "grade", colors = ui.quantity === "grade" ? GRADE_COLORS : STATE_COLORS;
+      const color = v === null ? "#e9ecee" : words ? colors[v % STATE_COLORS.length] || "#c3c9cd" : ramp((v - low) / (high - low));
       const bad = channel.quality[i] === 2 || (s && s.quality[s.point.indexOf(p)] === 2);
       b.dataset.channel = p;
       b.className = "cell" + (words ? " words" : "") + (v === null || bad ? " unknown" : "") + (bits ? " fault" : "");
       b.style.background = color; b.style.color = ink(color);
       b.firstChild.textContent = p;
-      b.lastChild.textContent = v === null || bad ? "–" : words ? codeName(device, "state", v) : fixed(v, q.digits);
+      b.lastChild.textContent = v === null || bad ? "–" : ui.quantity === "grade" ? GRADES[v] || `code ${v}` : words ? codeName(device, "state", v) : fixed(v, q.digits);
       b.setAttribute("aria-pressed", String(p === ui.channel));
       b.title = `Channel ${p}` + (bits ? ": " + bitNames(device, "fault_bits", bits) : "") + (bad ? ": bad quality" : "");
     });
@@ -155,6 +160,7 @@
     const box = element("div");
     const key = (color, words) => { const k = element("span", "key"), i = element("i"); i.style.background = color; k.append(i, element("span", "", words)); box.append(k); };
     if (ui.quantity === "state") Object.entries(device.codes.state || {}).forEach(([code, name]) => key(STATE_COLORS[code % STATE_COLORS.length], name));
+    else if (ui.quantity === "grade") Object.entries(GRADES).forEach(([code, name]) => key(GRADE_COLORS[code], name));
     else {
       const bar = element("span", "ramp");
       bar.style.background = `linear-gradient(90deg, ${RAMP.join(", ")})`;
@@ -176,6 +182,9 @@
       ["Charged", fixed(at("channel", "charge_ah"), 3), "Ah"], ["Discharged", fixed(at("channel", "discharge_ah"), 3), "Ah"]];
     if (cell) rows.push(["SOC ± 95 %", pm(at("cell_state", "soc"), at("cell_state", "soc_sd"), 100, 1), "%"],
       ["R0 ± 95 %", pm(at("cell_state", "r0_ohm"), at("cell_state", "r0_sd_ohm"), 1000, 1), "mΩ"]);
+    if (at("cell_pulse", "r_30s_ohm") !== null) rows.push(["DCIR 30 s ± 95 %", pm(at("cell_pulse", "r_30s_ohm"), at("cell_pulse", "r_30s_ohm_sd"), 1000, 1), "mΩ"]);
+    if (at("cell_rest", "k_mv_h") !== null) rows.push(["K ± 95 %", pm(at("cell_rest", "k_mv_h"), at("cell_rest", "k_mv_h_sd"), 1, 3), "mV/h"]);
+    if (at("cell_grade", "grade") !== null) rows.push(["Grade", GRADES[at("cell_grade", "grade")] || "–", ""]);
     values("detail-values", rows);
   }
 

@@ -161,13 +161,45 @@ def make_run(
         "first_cycle_efficiency": np.tile(rack.efficiency, n // channels),
     }
     write(folder / "truth/rack1", "part-00001.parquet", {**keys, **truth})
-    ledger = {"channel": n, "cell_state": n}
+    ledger = {"channel": n, "cell_state": n, **make_estimates(folder, rack.r0_ohm)}
     if coater:
         ledger |= make_coater(folder, rng)
     make_records(folder)
     ledger |= {"command": 2, "gap": 1}
     make_run_json(folder, ledger, coater)
     return rack
+
+
+def make_estimates(folder: Path, r0_ohm: Array) -> dict[str, int]:
+    """A pulse, its circuit, its rest and a grade of every channel; sampled too slowly for the resistance at 1 s.
+
+    Channel 1 leaks and is rejected, channel 2 rested without a K, channel 3 was graded twice.
+    """
+    n = r0_ohm.size
+    time_ns = np.full(n, START_NS + 80_000_000_000_000, dtype=np.int64)
+    none = np.full(n, np.nan)
+    head = {"time": time_ns, "device": ["rack1"] * n, "channel": np.arange(1, n + 1, dtype=np.int32)}
+    step = {"step": np.full(n, 14.0)}
+    pulse = {"current_a": np.full(n, -5.0), "soc": np.full(n, 0.5), "temperature_c": np.full(n, 27.0)}
+    late = {"r_10s_ohm": r0_ohm + 0.006, "r_30s_ohm": r0_ohm + 0.008}
+    write(folder / "parquet/cell_pulse", "part-1.parquet", head | step | pulse | {"r_1s_ohm": none} | late)
+    split = {"pairs": np.where(np.arange(n) < 2, 0.0, 1.0), "r1_ohm": np.full(n, 0.006), "tau1_s": np.full(n, 9.0)}
+    circuit = {"r0_ohm": r0_ohm, "total_ohm": r0_ohm + 0.007}
+    write(folder / "parquet/cell_ecm", "part-1.parquet", head | step | split | circuit)
+    k = np.full(n, 0.03)
+    k[0], k[1] = 0.21, np.nan
+    why = np.where(np.isfinite(k), 0.0, 4.0)
+    rest = {"duration_s": np.full(n, 21600.0), "k_mv_h": k, "end_slope_mv_h": -k, "why": why}
+    write(folder / "parquet/cell_rest", "part-1.parquet", head | step | rest)
+    grade = np.ones(n)
+    grade[0], grade[1] = 4.0, 3.0
+    causes = np.where(grade == 4.0, 2.0, np.where(grade == 3.0, 1.0, 0.0))
+    found = {"grade": grade, "why": causes, "rest_why": why, "k_mv_h": k, "k_mv_h_sd": np.full(n, 0.004)}
+    write(folder / "parquet/cell_grade", "part-1.parquet", head | found)
+    early = {name: values[2:3] for name, values in {**head, **found}.items()}
+    early |= {"time": time_ns[2:3] - 1_000_000_000, "grade": np.array([3.0]), "why": np.array([1.0])}
+    write(folder / "parquet/cell_grade", "part-2.parquet", early)
+    return {"cell_pulse": n, "cell_ecm": n, "cell_rest": n, "cell_grade": n + 1}
 
 
 def make_coater(folder: Path, rng: np.random.Generator, rows: int = 400, period_s: float = 20.0) -> dict[str, int]:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from controller.errors import BadInputError, StorageError
-from controller.report import build, build_report, summary
+from controller.report import build, build_report, formation, summary
+from controller.report.data import no_rows
 from controller.report.figures import thin
 from controller.report.summary import analyse_run
 
@@ -64,6 +65,29 @@ def test_one_file_that_asks_nobody(whole: tuple[Path, synthetic.Rack]) -> None:
     for heading in ("What ran", "Coat-weight map", "Dryer zones", "Worst channels", "Commands sent", "Records"):
         assert heading in page
     assert "No data" not in page
+
+
+def test_the_formation_section_counts_what_the_events_gave(whole: tuple[Path, synthetic.Rack]) -> None:
+    """Medians over channels of what is known; a figure that was refused is a dash, its reason stands beside it."""
+    (rack,) = analyse_run(whole[0]).racks
+    found, n = rack.estimates, len(rack.cells)
+    middle = float(np.median(whole[1].r0_ohm)) * 1000
+    (pulse,) = formation.resistances(found.pulses)
+    assert pulse[:4] == ["14", "−5.00", "50", "27.0"]
+    assert pulse[4:6] == ["–", "–"]
+    assert pulse[6].startswith(f"{middle + 6:.1f} ± ") and pulse[6].endswith(f"({n})")
+    (circuit,) = formation.circuits(found.circuits)
+    assert circuit[-1] == f"{n - 2} of {n}"
+    (rest,) = formation.rests(found.rests)
+    assert rest[1] == "360" and rest[2].startswith("0.030 ± 0.000")
+    assert rest[-2:] == [f"{n - 1} of {n}", "the record ends while the cell still relaxes"]
+    by_grade = {row[0]: row[1:] for row in formation.grades(found.grades)}
+    assert by_grade["A"][1] == str(n - 2), "channel 3's last grade counts"
+    assert by_grade["reject"] == ["K is above the limit", "1", "1"]
+    assert by_grade["retest"][0].endswith("the record ends while the cell still relaxes")
+    assert formation.grades(no_rows("nothing")) == []
+    page = page_without_plotly(build_report(whole[0]))
+    assert "Grades of the tray" in page and "K is above the limit" in page
 
 
 def test_texts_of_the_run_cannot_become_markup(whole: tuple[Path, synthetic.Rack]) -> None:
