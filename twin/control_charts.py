@@ -33,8 +33,8 @@ CEILING = 2.0
 """CUSUM's sums stop at this many times their limit, so that the alarm ends soon after its cause."""
 
 FIGURES = (
-    "value", "centre", "sigma", "z", "moving_range", "ewma", "ewma_limit", "cusum_high", "cusum_low", "t2", "t2_limit",
-    "cpk", "cpk_low", "cpk_high",
+    "observation", "value", "centre", "sigma", "z", "moving_range", "ewma", "ewma_limit", "cusum_high", "cusum_low",
+    "t2", "t2_limit", "cpk", "cpk_low", "cpk_high",
 )  # fmt: skip
 
 
@@ -42,7 +42,8 @@ FIGURES = (
 class Judged:
     """What the charts say, arrays (sources,). Figures are nan where a chart was not asked for or has none."""
 
-    figures: dict[str, Float64Array]  # FIGURES; z, EWMA and CUSUM in sigmas; value is nan on a T2 chart
+    # FIGURES. observation counts from 1, phase I among them; z, EWMA and CUSUM in sigmas; value is nan on a T2 chart.
+    figures: dict[str, Float64Array]
     flags: NDArray[np.int64]
     judged: Bools  # an observation of phase II was made
     learnt: Bools  # phase I has just ended
@@ -75,6 +76,7 @@ class ControlCharts:
             "window": np.zeros((sources, kept)),
             "windowed": np.zeros(sources, dtype=np.int64),
             "lost": np.zeros(sources, dtype=bool),
+            "count": np.zeros(sources, dtype=np.int64),
             "calm": np.zeros(sources, dtype=np.int64),
             "since": np.zeros(sources, dtype=np.int64),
             "centre": centre.copy(),
@@ -95,6 +97,8 @@ class ControlCharts:
         x = np.where(judged[:, None], observed, math.nan)
         figures = {name: np.full(self.sources, math.nan) for name in FIGURES}
         flags = self._t2_chart(x, figures) if self.variables > 1 else self._charts(x[:, 0].copy(), figures)
+        m["count"] += made
+        figures["observation"] = np.where(judged, m["count"], math.nan)
         flags[~judged] = 0
         if self._cpk is not None:
             self._capability(made, observed[:, 0], figures)

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from configs.schema.base import Name, Positive, Strict
+from configs.schema.base import Name, NonNegative, Positive, Strict
 
 
 class ChartKind(Enum):
@@ -45,6 +45,11 @@ class Chart(Strict):
     )
     across_points: bool = Field(
         default=False, description="All points on one chart, one observation after the other: unit to unit."
+    )
+    gather_s: NonNegative = Field(
+        default=0.0,
+        description="With across_points: plant seconds within which the units of one tray come. They are taken in "
+        "order of their points when all are there or the time is over; in order of ending, the smallest come first.",
     )
     where: dict[Name, float] = Field(
         default_factory=dict, description="Only rows with exactly these values of other columns: { cycle = 1 }."
@@ -88,6 +93,8 @@ class Chart(Strict):
             wrong.append("give centre and sigma, or learn")
         elif self.learn is not None and (self.centre is not None or self.sigma is not None):
             wrong.append("centre and sigma are given: learn has nothing to set")
+        if self.gather_s > 0 and not self.across_points:
+            wrong.append("gather_s belongs to across_points = true")
         if self.low is not None and self.high is not None and self.low >= self.high:
             wrong.append(f"low {self.low:g} is not below high {self.high:g}")
         if wrong:

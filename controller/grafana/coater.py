@@ -36,7 +36,7 @@ def build() -> Any:
     for panel in _now(tolerance):
         built = built.with_panel(panel)
     built = built.with_row(Row("Mass loading"))
-    for panel in (_loading(), _variation(), _lanes(), _last_scan()):
+    for panel in (_loading(), _variation(), _lanes(), _last_scan(), _map(), _charts()):
         built = built.with_panel(panel)
     built = built.with_row(Row("Web and pump"))
     for panel in (_speed(), _pump()):
@@ -146,6 +146,19 @@ def _last_scan() -> Any:
     queries = [InfluxQuery(latest(fields, "coater_profile", _HERE, ("lane",)), table=True)]
     text = "Cross-web profile of the last completed scan, as the coater reports it."
     return panels.bars("Lane profile, last scan", text, _AREAL, queries, "lane")
+
+
+def _map() -> Any:
+    fields = 'last("loading_kg_m2") * 1000 AS "now g/m²"'
+    queries = [InfluxQuery(latest(fields, "web_map", _LANES, ("lane",)), table=True)]
+    text = "Loading under the gauge now, lane by lane: along and across the web told apart by the twin."
+    return panels.bars("Lane profile now, by the twin", text, _AREAL, queries, "lane")
+
+
+def _charts() -> Any:
+    query = InfluxQuery(trend('mean("z")', "spc", _HERE, ("chart",)), alias="$tag_chart")
+    text = "Control charts of this coater, in sigmas from the centre line; beyond 3 is out of control."
+    return panels.trend("Control charts", text, "suffix: sigma", [query], decimals=1)
 
 
 def _speed() -> Any:

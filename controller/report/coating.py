@@ -46,6 +46,13 @@ def gauge_map(profile: Rows, coater: Rows) -> CoatMap:
     return _binned(position_m, profile, profile.column("lane_mass_loading_kg_m2"))
 
 
+def twin_map(found: Rows) -> CoatMap:
+    """Map from the twin's own: along and across told apart, as of the moment when the gauge stood there."""
+    if not found.count:
+        return _empty(found.why)
+    return _binned(found.column("web_position_m"), found, found.column("loading_kg_m2"))
+
+
 def true_map(truth: Rows) -> CoatMap:
     """Map from the simulated coater's truth: what the die laid down, where it laid it."""
     if not truth.count:

@@ -56,6 +56,18 @@ class Rows:
         """Rows not before a time."""
         return self.cut(self.time_ns >= time_ns)
 
+    def in_time(self) -> Rows:
+        """The rows in order of time, whatever their point."""
+        return self._ordered(np.argsort(self.time_ns, kind="stable"))
+
+    def by(self, name: str) -> Rows:
+        """The rows in order of a column."""
+        return self._ordered(np.argsort(self.column(name), kind="stable"))
+
+    def _ordered(self, order: NDArray[np.intp]) -> Rows:
+        columns = {name: values[order] for name, values in self.columns.items()}
+        return Rows(self.time_ns[order], self.point[order], columns, self.why)
+
     def cut(self, where: slice | NDArray[np.bool_]) -> Rows:
         """The rows of a slice or a mask."""
         columns = {name: values[where] for name, values in self.columns.items()}
@@ -90,6 +102,22 @@ class RunData:
     def truth(self, device: str, columns: Sequence[str]) -> Rows:
         """Rows of a simulated device's truth file."""
         return self._rows(self.folder / "truth" / device, device, columns)
+
+    def labelled(self, name: str, label: str, columns: Sequence[str]) -> dict[tuple[str, str], Rows]:
+        """Rows of a stream whose Frames carry a label (charts do), by device and the label's value."""
+        read = (
+            self._read(path, ["time", "device", label, *columns]) for path in _parts(self.folder / "parquet" / name)
+        )
+        tables = [table for table in read if table is not None and label in table.column_names]
+        if not tables:
+            return {}
+        table = pa.concat_tables(tables, promote_options="default")
+        keys = table.group_by(["device", label]).aggregate([]).to_pylist()
+        found = {}
+        for device, value in sorted((key["device"], key[label]) for key in keys if key[label] is not None):
+            equal = pa.compute.and_(pa.compute.equal(table["device"], device), pa.compute.equal(table[label], value))
+            found[device, value] = _sorted(table.filter(equal), columns)
+        return found
 
     def devices_with(self, stream: str) -> list[str]:
         """Devices that have rows in a stream, in order of name."""

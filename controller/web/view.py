@@ -25,6 +25,8 @@ HISTORY_COLUMNS: dict[str, tuple[str, ...]] = {
     "coater_profile": ("lane_mass_loading_kg_m2",),
     "web_loading": ("mean_kg_m2", "sd_kg_m2", "cv"),
 }
+CHART = "chart"
+"""Label of a control chart's rows: which chart."""
 HISTORY_SAMPLES = 600
 HISTORY_MIN_PERIOD_S = 60.0
 DEFAULT_SPAN_S = 86_400.0
@@ -161,11 +163,14 @@ class LiveView:
 
     def _stream(self, frame: Frame) -> StreamLatest:
         streams = self._device(frame.device).streams
-        stream = streams.get(frame.stream)
+        # Charts write to one stream; the page needs each chart's own newest values.
+        chart = frame.labels.get(CHART)
+        name = frame.stream if chart is None else f"{frame.stream}/{chart}"
+        stream = streams.get(name)
         if stream is None:
             columns = HISTORY_COLUMNS.get(frame.stream)
             history = History(columns, self._period_ns, HISTORY_SAMPLES) if columns else None
-            stream = streams[frame.stream] = StreamLatest(frame.point_name, history)
+            stream = streams[name] = StreamLatest(frame.point_name, history)
         return stream
 
     def _accept_record(self, frame: Frame) -> None:

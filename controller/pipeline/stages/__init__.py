@@ -5,18 +5,23 @@
 
 from __future__ import annotations
 
+from configs.chart_checks import streams_of, unit_of
 from configs.loader import LoadedLine
+from configs.schema import Chart
 from configs.schema.equipment import Group
 from configs.schema.line import CellTwin, WebTwin
 from controller.pipeline.late import Late
 from controller.pipeline.pipeline import Stage, StageKey
 from controller.pipeline.stages.cells import CellStage, CycleStage
+from controller.pipeline.stages.charts import ChartStage, TickStage
 from controller.pipeline.stages.grades import TrayStage
+from controller.pipeline.stages.maps import MapStage
 from controller.pipeline.stages.steps import NOTES, Newest, StepStage, StepStates
 from controller.pipeline.stages.web import WebStage
 from twin.cycles import CycleBook
 from twin.ekf import CellFilter
 from twin.loading import WebLoading
+from twin.loading_map_live import LiveLoadingMap
 
 CYCLE_TAGS = {"step", "cycle", "voltage_v", "current_a", "charge_ah", "discharge_ah"}
 """What a rack must offer for its cycles to be followed."""
@@ -34,6 +39,8 @@ def build_stages(loaded: LoadedLine, late: Late) -> Stages:
         stages |= _of_rack(loaded, cells, late)
     for web in loaded.file.twin.web:
         stages |= _of_web(loaded, web, late)
+    for number, chart in enumerate(loaded.file.twin.chart, 1):
+        stages |= _of_chart(loaded, chart, number, late)
     return stages
 
 
@@ -75,4 +82,22 @@ def _of_web(loaded: LoadedLine, web: WebTwin, late: Late) -> Stages:
     assert gauge is not None, "checked with the line file"
     lanes = profile[0].points if profile else 1
     twin = WebLoading(lanes, web.width_m)
-    return {StageKey(web.device, gauge[0].name, "loading"): WebStage(twin, web.publish_period_s)}
+    stages: Stages = {StageKey(web.device, gauge[0].name, "loading"): WebStage(twin, web.publish_period_s)}
+    if web.loading_map and lanes > 1:
+        live = LiveLoadingMap(lanes, web.width_m, web.foil_kg_m2)
+        stages[StageKey(web.device, gauge[0].name, "map")] = MapStage(live, web.map_step_m, late)
+    return stages
+
+
+def _of_chart(loaded: LoadedLine, chart: Chart, number: int, late: Late) -> Stages:
+    equipment = loaded.equipment[chart.device]
+    _, points = streams_of(loaded.file, chart.device, equipment)[chart.stream]
+    unit = unit_of(equipment, chart.column or "")
+    stage = ChartStage(chart, points, unit, late, number)
+    stages: Stages = {StageKey(chart.device, chart.stream, f"chart_{chart.name}"): stage}
+    if chart.gather_s > 0:
+        # Plant time passes with the smallest stream that the device reports by itself.
+        clock = min((g for g in equipment.group if g.period_s > 0), key=lambda g: g.points * len(g.tag)).name
+        if clock != chart.stream:
+            stages[StageKey(chart.device, clock, f"tick_{chart.name}")] = TickStage(stage)
+    return stages

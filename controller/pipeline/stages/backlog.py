@@ -17,15 +17,18 @@ from controller.types import Frame, FrameKind, TimeSource
 
 log = logging.getLogger(__name__)
 
-RAGGED = ("wait_heads", "wait_rows", "wait_time_ns", "wait_point", "wait_quality", "wait_values")
-"""Arrays of `Backlog.arrays` that have any number of rows (twin/checkpoint.py)."""
+PARTS = ("heads", "rows", "time_ns", "point", "quality", "values")
 
 
 class Backlog:
-    """Frames in the order they came. Beyond `most` rows the oldest are given up, and that is logged."""
+    """Frames in the order they came. Beyond `most` rows the oldest are given up, and that is logged.
 
-    def __init__(self, columns: Sequence[str], most: int, who: str) -> None:
-        self._columns, self._most, self._who = tuple(columns), most, who
+    `name` tells the arrays of two backlogs in one checkpoint apart; `ragged` are theirs (twin/checkpoint.py).
+    """
+
+    def __init__(self, columns: Sequence[str], most: int, who: str, name: str = "wait") -> None:
+        self._columns, self._most, self._who, self._name = tuple(columns), most, who, name
+        self.ragged = tuple(f"{name}_{part}" for part in PARTS)
         self._frames: deque[Frame] = deque()
         self._rows = 0
         self._said = False
@@ -64,20 +67,21 @@ class Backlog:
         pairs = zip(heads, (f.rows for f in frames), strict=True)
         runs = [(head, sum(n for _, n in run)) for head, run in groupby(pairs, itemgetter(0))]
         values = [np.column_stack([f.columns[name] for name in self._columns]) for f in frames]
-        return {
-            "wait_heads": np.frombuffer("\n".join(head for head, _ in runs).encode(), dtype=np.uint8),
-            "wait_rows": np.array([n for _, n in runs], dtype=np.int64),
-            "wait_time_ns": np.concatenate([np.zeros(0, dtype=np.int64), *(f.time_ns for f in frames)]),
-            "wait_point": np.concatenate([np.zeros(0, dtype=np.int32), *(f.point for f in frames)]),
-            "wait_quality": np.concatenate([np.zeros(0, dtype=np.uint8), *(f.quality for f in frames)]),
-            "wait_values": np.concatenate([np.zeros((0, len(self._columns))), *values]),
-        }
+        parts = (
+            np.frombuffer("\n".join(head for head, _ in runs).encode(), dtype=np.uint8),
+            np.array([n for _, n in runs], dtype=np.int64),
+            np.concatenate([np.zeros(0, dtype=np.int64), *(f.time_ns for f in frames)]),
+            np.concatenate([np.zeros(0, dtype=np.int32), *(f.point for f in frames)]),
+            np.concatenate([np.zeros(0, dtype=np.uint8), *(f.quality for f in frames)]),
+            np.concatenate([np.zeros((0, len(self._columns))), *values]),
+        )
+        return dict(zip(self.ragged, parts, strict=True))
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take over those `arrays` and forget everything else; Frames in a row become one. Raises ValueError."""
-        lines = arrays["wait_heads"].tobytes().decode().splitlines()
-        rows, values = arrays["wait_rows"], arrays["wait_values"]
-        sizes = {arrays[name].shape[0] for name in ("wait_time_ns", "wait_point", "wait_quality", "wait_values")}
+        heads, rows, times, points, quality, values = (arrays[name] for name in self.ragged)
+        lines = heads.tobytes().decode().splitlines()
+        sizes = {a.shape[0] for a in (times, points, quality, values)}
         if len(lines) != rows.size or (rows < 0).any() or sizes != {int(rows.sum())}:
             raise ValueError("checkpoint holds a backlog that does not add up")
         self.take()
@@ -86,8 +90,8 @@ class Backlog:
             device, stream, kind, point_name, source, labels = json.loads(line)
             cut = slice(start, start + n)
             frame = Frame(
-                device, stream, FrameKind(kind), arrays["wait_time_ns"][cut], arrays["wait_point"][cut], point_name, {},
-                arrays["wait_quality"][cut], np.zeros(n, dtype=np.uint32), TimeSource(source), {}, labels,
+                device, stream, FrameKind(kind), times[cut], points[cut], point_name, {}, quality[cut],
+                np.zeros(n, dtype=np.uint32), TimeSource(source), {}, labels,
             )  # fmt: skip
             self._keep(frame, {name: values[cut, j].copy() for j, name in enumerate(self._columns)})
             start += n

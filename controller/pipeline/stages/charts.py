@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from configs.schema import Chart
 from controller.pipeline.late import Late
-from controller.pipeline.stages.backlog import RAGGED, Backlog
+from controller.pipeline.stages.backlog import Backlog
 from controller.pipeline.stages.common import result, samples
+from controller.pipeline.stages.tray import Tray
 from controller.types import Frame, FrameKind, Quality
 from kernels import spc as layout
 from twin import control_charts as spc
@@ -31,6 +32,9 @@ from twin.spc import WORDS
 HEAD: Mapping[str, str | int | float] = {"format": "celltwin-chart-stage", "version": 1}
 WAITING_MOST = 200_000
 """Rows kept for kernels that still compile: a minute of 1,000 channels each 0.3 s, 8 MB."""
+
+EVENTS_APART_NS = 20_000
+"""Nanoseconds between the events of two charts that belong to one time: more than a stream has points."""
 
 SIGNALS = {
     **{bit: WORDS[bit] for bit in (*spc.RULES, layout.MOVING_RANGE)},
@@ -44,20 +48,30 @@ SIGNALS = {
 
 
 class ChartStage:
-    """One [[twin.chart]] on its stream; `points` are the stream's points, `unit` is its column's."""
+    """One [[twin.chart]] on its stream; `points` are the stream's points, `unit` is its column's, `number` counts
+    the line's charts.
+    """
 
-    def __init__(self, chart: Chart, points: range, unit: str, late: Late) -> None:
-        self._chart, self._unit, self._late = chart, unit, late
+    def __init__(self, chart: Chart, points: range, unit: str, late: Late, number: int = 1) -> None:
+        self._chart, self._unit, self._late, self._number = chart, unit, late, number
         self._columns = chart.columns or (chart.column or "",)
         late.need(*(("spc", "spc_t2") if chart.columns else ("spc",)))
         self._points = np.array(sorted(chart.points or points), dtype=np.int64)
         self._twin = ControlCharts(chart, 1 if chart.across_points else self._points.size)
-        self._waiting = Backlog((*self._columns, *chart.where), WAITING_MOST, f"chart {chart.name}")
+        read = tuple(dict.fromkeys((*self._columns, *chart.where)))
+        self._waiting = Backlog(read, WAITING_MOST, f"chart {chart.name}")
+        self._tray = Tray(read, self._points.size, chart.gather_s, f"chart {chart.name}")
 
     def process(self, frame: Frame) -> list[Frame]:
         """Rows and events of this Frame's observations, after those that had to wait."""
         self._waiting.add(frame)
         return self.catch_up() if self._late.ready else []
+
+    def tick(self, time_ns: int) -> list[Frame]:
+        """Rows and events of a tray whose time is over, though some of its units have not come."""
+        if not (self._tray.over(time_ns) and self._late.ready):
+            return []
+        return [found for unit in self._tray.take() for found in self._observe_unit(*unit)]
 
     def catch_up(self) -> list[Frame]:
         """Rows and events of everything that was kept."""
@@ -67,21 +81,26 @@ class ChartStage:
         wanted = (frame.quality < Quality.BAD) & np.isin(frame.point, self._points)
         for name, value in self._chart.where.items():
             wanted &= frame.columns[name] == value
-        values = np.column_stack([frame.columns[name] for name in self._columns])
         for rows in samples(frame) if wanted.any() else ():
             used = rows[wanted[rows]]
-            if self._chart.across_points:
+            if self._chart.gather_s > 0.0:
+                units = [unit for row in used.tolist() for unit in self._tray.add(frame, row)]
+                yield from (found for unit in units for found in self._observe_unit(*unit))
+            elif self._chart.across_points:
                 for row in used[np.argsort(frame.point[used], kind="stable")]:
-                    yield from self._observe(frame, np.array([row]), np.zeros(1, dtype=np.int64), values)
+                    yield from self._observe_unit(frame, int(row))
             elif used.size:
-                yield from self._observe(frame, used, np.searchsorted(self._points, frame.point[used]), values)
+                yield from self._observe(frame, used, np.searchsorted(self._points, frame.point[used]))
 
-    def _observe(
-        self, frame: Frame, rows: NDArray[np.int64], sources: NDArray[np.int64], values: NDArray[np.float64]
-    ) -> Iterator[Frame]:
+    def _observe_unit(self, frame: Frame, row: int) -> Iterator[Frame]:
+        """On the one chart of all points."""
+        return self._observe(frame, np.array([row]), np.zeros(1, dtype=np.int64))
+
+    def _observe(self, frame: Frame, rows: NDArray[np.int64], sources: NDArray[np.int64]) -> Iterator[Frame]:
         """Rows of the Frame, one of each of those sources."""
+        values = np.column_stack([frame.columns[name][rows] for name in self._columns])
         given = np.full((self._twin.sources, len(self._columns)), np.nan)
-        given[sources] = values[rows]
+        given[sources] = values
         judged = self._twin.observe(given)
         told = judged.judged[sources]
         if told.any():
@@ -124,18 +143,22 @@ class ChartStage:
         return f"{value:.{digits}f} {self._unit}".rstrip() + f", centre {centre:.{digits}f}"
 
     def _event(self, frame: Frame, lines: list[tuple[int, str, str]]) -> Frame:
+        """Without point and label, which no other event has: readers of the files want the same columns throughout.
+
+        InfluxDB keeps one event of a device and time, so that each stands some nanoseconds after its observation.
+        """
         at = np.array([row for row, _, _ in lines])
         text = {
             "severity": tuple(severity for _, severity, _ in lines),
             "source": ("spc",) * at.size,
             "message": tuple(message for _, _, message in lines),
         }
-        event = Frame(
-            frame.device, "event", FrameKind.RECORD, frame.time_ns[at], frame.point[at], "point", {},
-            np.full(at.size, Quality.GOOD, dtype=np.uint8), np.zeros(at.size, dtype=np.uint32), frame.time_source, text,
-            frame.labels,
+        after = self._number * EVENTS_APART_NS + np.arange(at.size)
+        return Frame(
+            frame.device, "event", FrameKind.RECORD, frame.time_ns[at] + after, np.zeros(at.size, dtype=np.int32), "",
+            {}, np.full(at.size, Quality.GOOD, dtype=np.uint8), np.zeros(at.size, dtype=np.uint32), frame.time_source,
+            text,
         )  # fmt: skip
-        return self._labelled(event)
 
     def _labelled(self, frame: Frame) -> Frame:
         """With the chart's name, which tells two charts' points of one time apart."""
@@ -147,9 +170,33 @@ class ChartStage:
 
     def restore(self, saved: bytes) -> None:
         """Continue from it. Raises ValueError."""
-        found = unpack(saved, HEAD, self._arrays(), ragged=(*RAGGED, "twin"))
+        found = unpack(saved, HEAD, self._arrays(), ragged=(*self._waiting.ragged, *self._tray.ragged, "twin"))
         self._twin.restore(found["twin"].tobytes())
         self._waiting.restore(found)
+        self._tray.restore(found)
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
-        return self._waiting.arrays() | {"twin": np.frombuffer(self._twin.checkpoint(), dtype=np.uint8)}
+        twin = np.frombuffer(self._twin.checkpoint(), dtype=np.uint8)
+        return self._waiting.arrays() | self._tray.arrays() | {"twin": twin}
+
+
+class TickStage:
+    """Lets plant time pass for a chart whose own stream may be silent for hours. All state is the chart's."""
+
+    def __init__(self, chart: ChartStage) -> None:
+        self._chart = chart
+
+    def process(self, frame: Frame) -> list[Frame]:
+        """What the chart has to say by the time of this Frame."""
+        return self._chart.tick(int(frame.time_ns.max())) if frame.rows else []
+
+    def catch_up(self) -> list[Frame]:
+        """Nothing waits here."""
+        return []
+
+    def checkpoint(self) -> bytes:
+        """Nothing. A tray judged after the chart's last checkpoint is judged again, with the same rows."""
+        return b""
+
+    def restore(self, saved: bytes) -> None:
+        """Nothing."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controller.pipeline.late import Late
-from controller.pipeline.stages.backlog import RAGGED, Backlog
+from controller.pipeline.stages.backlog import Backlog
 from controller.pipeline.stages.common import result
 from controller.types import Float64Array, Frame, Quality
 from kernels import status
@@ -109,7 +109,7 @@ class MapStage:
 
     def restore(self, saved: bytes) -> None:
         """Continue from it. Raises ValueError."""
-        found = unpack(saved, HEAD, self._arrays(), ragged=(*RAGGED, "twin", "lot"))
+        found = unpack(saved, HEAD, self._arrays(), ragged=(*self._waiting.ragged, "twin", "lot"))
         self._twin.restore(found["twin"].tobytes())
         self._waiting.restore(found)
         self._lot = found["lot"].tobytes().decode()

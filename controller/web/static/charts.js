@@ -63,7 +63,16 @@ const Charts = (() => {
     draw(id, data, layout({ xaxis: times(), yaxis: axis("g/m²", range), shapes }));
   }
 
-  function profile(id, history, target) {
+  // What the twin says lies under the gauge now: each lane with its own 95 % band, along and across told apart.
+  function underGauge(map) {
+    if (!map || !map.columns.loading_kg_m2) return [];
+    const lanes = map.point.map((p, i) => [p, map.columns.loading_kg_m2[i], map.columns.loading_sd_kg_m2[i]]).filter((l) => l[0] > 0 && l[1] !== null && l[2] !== null);
+    const edge = (sign) => lanes.map((l) => (l[1] + sign * 1.96 * l[2]) * 1000), x = lanes.map((l) => l[0]), common = { type: "scatter", mode: "lines", x, hoverinfo: "skip", line: { width: 0 } };
+    return [Object.assign({ y: edge(-1) }, common), Object.assign({ y: edge(1), fill: "tonexty", fillcolor: "rgba(0,112,90,.22)" }, common),
+      { type: "scatter", mode: "lines", x, y: edge(0), name: "Now, by the twin", line: { color: GREEN, width: 1.8 }, hovertemplate: "%{y:.2f} g/m²" }];
+  }
+
+  function profile(id, history, target, map) {
     const p = history.profile;
     if (!p || !p.values.length) return draw(id, [], layout({ xaxis: axis("lane"), yaxis: axis("g/m²") }));
     const stats = p.values.map((lane) => {
@@ -80,6 +89,7 @@ const Charts = (() => {
       range.range = [t - Math.max(4 * w, 1), t + Math.max(4 * w, 1)];
     }
     draw(id, [
+      ...underGauge(map),
       { type: "scatter", mode: "markers", x: p.point, y: stats.map((s) => s.mean), name: "Mean ± SD", marker: { color: BLUE, size: 7 },
         error_y: { type: "data", array: stats.map((s) => s.sd || 0), color: BLUE, thickness: 1.4, width: 3 }, hovertemplate: "%{y:.2f} g/m²" },
       { type: "scatter", mode: "lines", x: p.point, y: stats.map((s) => s.last), name: "Last scan", line: { color: ORANGE, width: 1.4, shape: "hvh" }, hovertemplate: "%{y:.2f} g/m²" },

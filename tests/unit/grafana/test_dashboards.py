@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from configs.loader import packaged
+from configs.results import WEB_RESULTS
 from configs.schema import Equipment
 from controller.errors import BadInputError, RunError
 from controller.grafana import files
 from controller.grafana.frame import equipment
 from tests.unit.grafana.interpolation import panels_of
+from twin.control_charts import FIGURES
 from twin.types import CellStates, LoadingStates
 
 FOLDER = Path(__file__).resolve().parents[3] / "deploy" / "grafana" / "dashboards"
@@ -36,6 +38,8 @@ def known() -> dict[str, set[str]]:
         for group in kind.group:
             names[group.name] = {tag.name for tag in group.tag} | ({group.point_name} - {""})
     names["cell_state"] = {f.name for f in fields(CellStates)} | {"channel"}
+    names |= {stream: set(columns) | {"lane"} for stream, columns in WEB_RESULTS.items()}
+    names["spc"] = {*FIGURES, "flags", "point", "chart"}
     names["web_loading"] = {f.name for f in fields(LoadingStates)} - {"used"} | {"lane"}
     return names
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from configs.schema import Chart
-from controller.pipeline.stages.charts import ChartStage
+from controller.pipeline.stages.charts import ChartStage, TickStage
 from controller.pipeline.stages.maps import MapStage
 from controller.types import Frame, FrameKind
 from tests.unit.pipeline.coater_frames import LANES, WIDTH_M, Ready, S, coater_frames, frame
@@ -60,8 +60,17 @@ def test_each_point_has_a_chart_of_its_own_and_an_alarm_begins_and_ends_once() -
     assert rows.columns["flags"].tolist() == [0.0, 0.0, 1.0, 0.0]
     assert event.text["severity"] == ("warning",)
     assert event.text["source"] == ("spc",)
-    assert (event.time_ns.tolist(), event.point.tolist()) == ([10 * S], [2])
-    assert event.labels["chart"] == "coating_weight"
+    assert event.time_ns.tolist() == [10 * S + 20_000]
+    assert (event.point_name, event.labels, set(event.text)) == ("", {}, {"severity", "source", "message"})
+
+
+def test_events_of_one_time_stay_several_for_a_database_that_knows_device_and_time_only() -> None:
+    second = ChartStage(Chart.model_validate(KNOWN), range(4), "kg/m2", Ready(), 2)
+    found = [f for made in (stage(KNOWN), second) for f in made.process(lanes(10, *[0.2] * 4))]
+    times = np.concatenate([f.time_ns for f in found if f.kind is FrameKind.RECORD])
+    assert times.size == 8
+    assert np.unique(times).size == 8
+    assert (times - 10 * S < 1e6).all()
 
 
 def test_only_points_rows_and_qualities_that_are_wanted_count() -> None:
@@ -86,6 +95,44 @@ def test_cells_are_one_chart_in_the_order_in_which_they_come() -> None:
     assert found[0].columns["centre"][0] == pytest.approx(5.015)
     assert found[0].columns["sigma"][0] == pytest.approx(0.05 / 3 / 1.128379)
     assert told(found) == ["spc: capacity, channel 9: one point beyond 3 sigma (4.200 Ah, centre 5.015)"]
+
+
+def tray(**more: object) -> ChartStage:
+    settings = CELLS | {"across_points": True, "gather_s": 3600.0, "learn": 2, "title": "capacity"}
+    return stage(settings, range(1, 6), "Ah", **more)
+
+
+def test_cells_of_a_tray_are_taken_in_order_of_their_places_however_they_end() -> None:
+    made = tray()
+    ends = [(1, 5.0), (4, 5.01), (2, 5.02), (3, 5.03)]
+    assert not run(made, [cells(60 * k, [c], [ah]) for k, (c, ah) in enumerate(ends)])
+    again = tray()
+    again.restore(made.checkpoint())
+    found = run(again, [cells(600, [5], [5.01])])
+    assert [int(f.point[0]) for f in found] == [3, 4, 5]
+    assert [f.columns["observation"][0] for f in found] == [3.0, 4.0, 5.0]
+    assert [int(f.time_ns[0]) // S for f in found] == [180, 60, 600]
+    assert found[0].columns["centre"][0] == pytest.approx(5.01), "cells 1 and 2 were phase I"
+
+
+def test_a_tray_with_a_missing_cell_is_taken_when_its_time_is_over() -> None:
+    """By the next unit that comes, or by the device's clock."""
+    units = [cells(60 * k, [c], [5.0 + 0.01 * c]) for k, c in enumerate((3, 2, 1))]
+    late = tray()
+    assert not run(late, units)
+    assert [int(f.point[0]) for f in run(late, [cells(4000, [4], [5.0])])] == [3]
+    twice = tray()
+    run(twice, units)
+    assert [int(f.point[0]) for f in run(twice, [cells(300, [2], [5.0])])] == [3]
+    made = tray()
+    clock = TickStage(made)
+    run(made, units)
+    rack = frame(3500 * S, {"rack_state": np.zeros(1)}, stream="rack", device="rack1")
+    assert clock.process(rack) == []
+    found = clock.process(frame(3601 * S, {"rack_state": np.zeros(1)}, stream="rack", device="rack1"))
+    assert [int(f.point[0]) for f in found] == [3]
+    assert clock.process(rack) == clock.catch_up() == []
+    clock.restore(clock.checkpoint())
 
 
 def test_rows_of_many_times_in_one_frame_are_taken_one_after_the_other() -> None:
