@@ -82,7 +82,9 @@ def loading(_: Path, path: Path) -> None:
     running, means = WebLoading(truth.shape[1], 0.30), np.full_like(truth, np.nan)
     for along, cross, mass in rows:
         one = (np.array([mass]), np.array([cross]), np.array([along]))
-        means[int(along)] = running.update(np.zeros(1, dtype=np.int64), *one, np.zeros(1, dtype=np.uint8)).mean_kg_m2[1:]
+        means[int(along)] = running.update(np.zeros(1, dtype=np.int64), *one, np.zeros(1, dtype=np.uint8)).mean_kg_m2[
+            1:
+        ]
     at = np.floor(found.web_position_m).astype(int)
     ours = np.full_like(truth, np.nan)
     ours[at[at < len(truth)]] = found.loading_kg_m2[at < len(truth)]
