@@ -57,7 +57,7 @@ def streams_of(line: LineFile, device: str, kind: Equipment) -> dict[str, Watche
 
 UNITS = {
     "kg_m2": "kg/m2", "ah": "Ah", "v": "V", "a": "A", "ohm": "Ohm", "c": "°C", "m": "m", "s": "s", "m_s": "m/s",
-    "wh": "Wh",
+    "mv_h": "mV/h",
 }  # fmt: skip
 """Endings of result columns."""
 

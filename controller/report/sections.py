@@ -10,6 +10,8 @@ from typing import Any
 
 from controller.report import figures, formation
 from controller.report.cells import Cell
+from controller.report.chart_figures import control_chart
+from controller.report.charts import ControlChart
 from controller.report.figures import Figure
 from controller.report.summary import Analysis, Coater, Rack, Summary, median
 from controller.report.words import moment, number, span
@@ -37,6 +39,7 @@ class Sections:
             "tiles": self._tiles(),
             "coaters": [self._coater(i, coater) for i, coater in enumerate(self._analysis.coaters)],
             "racks": [self._rack(i, rack) for i, rack in enumerate(self._analysis.racks)],
+            "charts": [self._chart(i, chart) for i, chart in enumerate(self._analysis.charts)],
             "counters": self._analysis.counters,
             "streams": self._streams(),
             "reconciles": self._key.reconciles,
@@ -86,7 +89,12 @@ class Sections:
 
     def _coater(self, index: int, coater: Coater) -> Context:
         name = f"coater{index}"
-        ends = [m for c in (coater.measured, coater.true) if c.position_m.size for m in c.position_m[[0, -1]]]
+        ends = [
+            m
+            for c in (coater.measured, coater.estimated, coater.true)
+            if c.position_m.size
+            for m in c.position_m[[0, -1]]
+        ]
         reach = (float(min(ends)), float(max(ends))) if ends else (0.0, 1.0)
 
         def draw_map(measured: bool) -> Figure:
@@ -99,6 +107,11 @@ class Sections:
             "target": number(coater.target_kg_m2, 1, 1000, " g/m²"),
             "tolerance": number(coater.tolerance_fraction, 1, 100, " %"),
             "map": self._figure(f"{name}-map", coater.measured.why, lambda: draw_map(True)),
+            "twin_map": self._figure(
+                f"{name}-twin",
+                coater.estimated.why,
+                lambda: figures.coat_map(coater.estimated, coater.target_kg_m2, coater.tolerance_fraction, reach),
+            ),
             "true_map": self._figure(f"{name}-truth", coater.true.why, lambda: draw_map(False)),
             "lanes": self._figure(
                 f"{name}-lanes", "" if have_lanes else coater.measured.why, lambda: figures.lane_means(coater)
@@ -136,6 +149,18 @@ class Sections:
             "refused": [(reason, _numbers(channels), len(channels)) for reason, channels in refused.items()],
             "worst": [self._cell(cell) for cell in ranked[:WORST_SHOWN]],
             "why": rack.raw.why,
+        }
+
+    def _chart(self, index: int, chart: ControlChart) -> Context:
+        cpk = "–" if chart.cpk is None else "{1:.2f} ({0:.2f} to {2:.2f})".format(*chart.cpk)
+        return {
+            "device": chart.device,
+            "name": chart.name.replace("_", " "),
+            "source": chart.source,
+            "observations": f"{chart.observations:,}",
+            "signals": chart.signals,
+            "cpk": cpk,
+            "figure": self._figure(f"chart{index}", "", lambda: control_chart(chart)),
         }
 
     def _quality(self, rack: Rack) -> Context:

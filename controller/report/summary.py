@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from controller.report.cells import Cell, analyse
-from controller.report.coating import CoatMap, WebFigures, figures, gauge_map, true_map
+from controller.report.charts import ControlChart, control_charts
+from controller.report.coating import CoatMap, WebFigures, figures, gauge_map, true_map, twin_map
 from controller.report.data import Rows, RunData, load
 from controller.report.formation import Estimates
 from controller.report.formation import read as read_estimates
@@ -22,6 +23,7 @@ COUNTER_COLUMNS = ("charge_ah", "discharge_ah")
 STATE_COLUMNS = ("soc", "soc_sd", "r0_ohm", "r0_sd_ohm", "capacity_ah", "capacity_sd_ah", "status")
 RACK_TRUTH = ("soc", "capacity_ah", "r0_ohm", "first_cycle_efficiency")
 COATER_COLUMNS = ("web_position_m", "gauge_web_position_m", "gauge_mass_loading_kg_m2", "web_speed_m_s")
+MAP_COLUMNS = ("loading_kg_m2", "web_position_m")
 LOADING_COLUMNS = ("count", "mean_kg_m2", "sd_kg_m2", "cv")
 FAULTS = {1: "over-voltage", 2: "under-voltage", 4: "over-temperature", 8: "no contact"}
 RMS_LIMIT = 0.02
@@ -78,6 +80,7 @@ class Coater:
     lines: Rows
     zones: Rows
     measured: CoatMap
+    estimated: CoatMap
     true: CoatMap
     web: WebFigures
     target_kg_m2: float | None
@@ -92,6 +95,7 @@ class Analysis:
     data: RunData
     racks: list[Rack]
     coaters: list[Coater]
+    charts: list[ControlChart]
     parquet_rows: Mapping[str, int]
     commands: Sequence[Mapping[str, Any]]
     gaps: Sequence[Mapping[str, Any]]
@@ -109,6 +113,7 @@ def analyse_run(folder: Path) -> Analysis:
         data=data,
         racks=racks,
         coaters=coaters,
+        charts=control_charts(data),
         parquet_rows=data.parquet_rows(),
         commands=data.records("command"),
         gaps=data.records("gap"),
@@ -172,6 +177,7 @@ def _coater(data: RunData, device: str) -> Coater:
         lines=lines,
         zones=data.stream("coater_zone", device, ("zone_temperature_c",)),
         measured=gauge_map(profile, lines),
+        estimated=twin_map(data.stream("web_map", device, MAP_COLUMNS)),
         true=true_map(data.truth(device, ("mass_loading_kg_m2", "web_position_m"))),
         web=figures(lines, data.stream("web_loading", device, LOADING_COLUMNS)),
         target_kg_m2=recipe.get("target_mass_loading_kg_m2"),

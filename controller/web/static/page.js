@@ -206,6 +206,22 @@
     values("coater-values", rows);
   }
 
+  // ---- control charts ---------------------------------------------------------------------------------------------
+  function drawCharts() {
+    const rows = [], word = (name) => name.replaceAll("_", " ");
+    for (const device of state.devices) for (const [name, s] of Object.entries(device.streams)) {
+      if (!name.startsWith("spc/")) continue;
+      const flags = s.columns.flags || [], cpk = (s.columns.cpk || []).filter((v) => v !== null), out = s.point.filter((p, i) => flags[i] > 0);
+      const row = element("tr");
+      row.append(element("td", "", word(name.slice(4))), element("td", "", device.device), element("td", "", whole(s.rows)),
+        element("td", "", cpk.length ? fixed(Math.min(...cpk), 2) : "–"),
+        element("td", out.length ? "alert" : "", out.length ? (s.point.length > 1 ? `out of control: ${out.slice(0, 6).join(", ")}${out.length > 6 ? " …" : ""}` : "out of control") : "in control"));
+      rows.push(row);
+    }
+    $("charts").hidden = !rows.length;
+    $("chart-table").tBodies[0].replaceChildren(...rows);
+  }
+
   // ---- tables -----------------------------------------------------------------------------------------------------
   function drawTables() {
     const body = $("counters").tBodies[0];
@@ -246,6 +262,7 @@
     $("waiting").hidden = Boolean(rack || coater);
     if (rack) { drawRack(rack); drawDetail(rack); }
     if (coater) drawCoater(coater);
+    drawCharts();
     drawTables();
   }
   async function get(path) {
@@ -259,7 +276,7 @@
       const wanted = ui.channel, rack = ui.rack, device = state.devices.find((d) => d.device === ui.coater);
       const [cell, coater] = await Promise.all([rack && get(`/api/channel/${wanted}?device=${encodeURIComponent(rack)}`), device && get(`/api/coater?device=${encodeURIComponent(device.device)}`)]);
       if (cell && wanted === ui.channel) Charts.channel("detail-chart", cell);
-      if (coater) { Charts.loading("loading-chart", coater, device.target); Charts.profile("profile-chart", coater, device.target); Charts.zones("zone-chart", coater, device.target.zone_c); }
+      if (coater) { Charts.loading("loading-chart", coater, device.target); Charts.profile("profile-chart", coater, device.target, device.streams.web_map); Charts.zones("zone-chart", coater, device.target.zone_c); }
       if (wanted !== ui.channel) setTimeout(refresh, 0);
     } catch (_) { /* the server went away: the stream notices and the banner says so */ } finally { refreshing = false; }
   }

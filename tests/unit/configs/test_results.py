@@ -12,6 +12,8 @@ from configs.results import CELL_RESULTS, WEB_RESULTS
 from controller.pipeline.late import Late
 from controller.pipeline.stages import build_stages
 from controller.pipeline.stages.maps import MapStage
+from controller.pipeline.stages.steps import NOTES, Newest, StepStage, StepStates
+from tests.unit.pipeline import rack_frames
 from tests.unit.pipeline.coater_frames import LANES, WIDTH_M, Ready, coater_frames
 from twin.cycles import CycleResults
 from twin.loading_map_live import LiveLoadingMap
@@ -22,6 +24,12 @@ def test_every_result_is_named_with_its_columns() -> None:
     assert CELL_RESULTS["cell_state"] == {f.name for f in fields(CellStates)}
     assert CELL_RESULTS["cell_cycle"] == {f.name for f in fields(CycleResults)} - {"channel"}
     assert WEB_RESULTS["web_loading"] == {f.name for f in fields(LoadingStates)} - {"used"}
+    tags = {tag.name: tag for tag in rack_frames.channel_group(rack_frames.line()).tag}
+    steps = StepStage("rack1", 1, StepStates.of(tags["state"].meanings), Newest(NOTES, 1), Ready())
+    given = rack_frames.frames(5, rack_frames.SHORT_S + 60, 1)
+    seen = {one.stream: set(one.columns) for frame in given for one in steps.process(frame)}
+    assert {name: CELL_RESULTS[name] for name in seen} == seen
+    assert seen.keys() == {"cell_pulse", "cell_ecm", "cell_rest"}
     stage = MapStage(LiveLoadingMap(LANES, WIDTH_M), 10.0, Ready())
     (made, *_) = [one for given in coater_frames(1, 0.5) for one in stage.process(given)]
     assert WEB_RESULTS["web_map"] == set(made.columns)
@@ -43,4 +51,5 @@ def test_units_are_the_tag_s_or_the_name_s() -> None:
     assert unit_of(coater, "loading_kg_m2") == "kg/m2"
     assert unit_of(rack, "discharge_ah") == "Ah"
     assert unit_of(rack, "r0_ohm") == "Ohm"
+    assert unit_of(rack, "k_mv_h") == "mV/h"
     assert unit_of(rack, "first_cycle_efficiency") == ""

@@ -39,6 +39,19 @@ for _cycle in (1, 2):
     ]
 CODES = {"rest": 3, "cc_charge": 1, "cv_charge": 2, "cc_discharge": 4}
 RECIPE = {"kind": "formation", "name": "formation_short", "title": "Two cycles at C/5", "step": STEPS}
+CHART_COLUMNS = (
+    "observation",
+    "value",
+    "centre",
+    "sigma",
+    "z",
+    "t2",
+    "t2_limit",
+    "cpk",
+    "cpk_low",
+    "cpk_high",
+    "flags",
+)
 COATING = {
     "kind": "coating",
     "name": "coat",
@@ -237,10 +250,52 @@ def make_coater(folder: Path, rng: np.random.Generator, rows: int = 400, period_
     write(folder / "truth/coater1", "part-00001.parquet", true)
     zones = np.array(COATING["zone_temperature_c"]) * (1 - 0.8 * np.exp(-t / 900))[:, None]
     write(folder / "parquet/coater_zone", "part-1.parquet", long(zones, "zone", "zone_temperature_c"))
+    known = loading(behind)
+    known[behind <= 0] = np.nan
+    mapped = long(known, "lane", "loading_kg_m2") | {
+        "web_position_m": np.repeat(np.where(behind > 0, behind, np.nan), 24)
+    }
+    write(folder / "parquet/web_map", "part-1.parquet", mapped)
     web = {"count": np.arange(rows) * 1.0, "mean_kg_m2": np.full(rows, 0.1691), "cv": np.full(rows, 0.0091)}
     lane = {"lane": np.zeros(rows, dtype=np.int32)}
     write(folder / "parquet/web_loading", "part-1.parquet", {"time": time_ns, "device": device, **lane, **web})
-    return {"coater": rows, "coater_profile": rows * 24, "coater_zone": rows * 4, "web_loading": rows}
+    ledger = {"coater": rows, "coater_profile": rows * 24, "coater_zone": rows * 4, "web_loading": rows}
+    return ledger | {"web_map": rows * 24} | make_charts(folder, rng)
+
+
+def make_charts(folder: Path, rng: np.random.Generator) -> dict[str, int]:
+    """A chart over time with three observations out of control, one cell by cell, and a T2 chart of four lanes."""
+    parts = []
+
+    def chart(name: str, device: str, point: list[int], **figures: Array | float) -> None:
+        n = len(point)
+        blank = {c: np.full(n, np.nan) for c in CHART_COLUMNS}
+        values = {c: np.broadcast_to(np.asarray(v, dtype=float), (n,)).copy() for c, v in figures.items()}
+        time_ns = START_NS + np.arange(n) * 60 * 10**9
+        parts.append(
+            {"time": time_ns, "device": [device] * n, "point": np.array(point, dtype=np.int32)} | blank | values
+        )
+        parts[-1]["chart"] = [name] * n
+
+    z = rng.standard_normal(50).clip(-2.5, 2.5)
+    z[[20, 21, 30]] = 4.0
+    weight = {"value": 0.169 + 0.0017 * z, "centre": 0.169, "sigma": 0.0017, "z": z, "flags": z > 3.0}
+    chart("coating_weight", "coater1", [0] * 50, **weight, cpk=1.1, cpk_low=0.9, cpk_high=1.3)
+    order = rng.permutation(12)
+    cells = {"value": 5.0 + 0.01 * order, "centre": 5.05, "sigma": 0.05, "flags": 0.0, "observation": order + 1.0}
+    chart("capacity", "rack1", [int(k) + 1 for k in order], **cells)
+    lanes = np.tile(np.arange(1, 5), 10)
+    chart(
+        "lanes",
+        "coater1",
+        lanes.tolist(),
+        t2=np.where(lanes == 3, 20.0, 2.0),
+        t2_limit=12.0,
+        flags=512.0 * (lanes == 3),
+    )
+    for k, part in enumerate(parts):
+        write(folder / "parquet/spc", f"part-{k}.parquet", part)
+    return {"spc": 50 + 12 + 40}
 
 
 def make_records(folder: Path) -> None:

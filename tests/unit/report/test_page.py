@@ -20,7 +20,7 @@ def test_report_opens_from_disk(whole: tuple[Path, synthetic.Rack], tmp_path: Pa
         page.open(url)
         page.evaluate("dispatchEvent(new Event('beforeprint')) && 1")
         figures = page.evaluate("document.querySelectorAll('.figure').length")
-        assert figures == 10  # two maps, lanes, zones, three channels, three distributions
+        assert figures == 14  # three maps, lanes, zones, three channels, three distributions, three charts
         page.wait_for(f"document.querySelectorAll('.figure .plot-container').length === {figures}")
         assert page.evaluate("document.documentElement.scrollWidth") <= 1366
         assert page.errors == []

@@ -12,6 +12,7 @@ import pytest
 
 from controller.errors import BadInputError, StorageError
 from controller.report import build, build_report, formation, summary
+from controller.report.chart_figures import control_chart
 from controller.report.data import no_rows
 from controller.report.figures import thin
 from controller.report.summary import analyse_run
@@ -50,6 +51,33 @@ def test_the_map_shows_what_the_die_laid_down(whole: tuple[Path, synthetic.Rack]
     assert seen.lane.tolist() == list(range(1, 25))
     at = np.array([np.interp(seen.position_m, true.position_m, row) for row in true.mass_loading_kg_m2])
     np.testing.assert_allclose(seen.mass_loading_kg_m2, at, rtol=0.006)
+
+
+def test_the_twin_s_map_is_drawn_beside_the_gauge_s(whole: tuple[Path, synthetic.Rack]) -> None:
+    coater = analyse_run(whole[0]).coaters[0]
+    map_of = dict(zip(coater.estimated.position_m, coater.estimated.mass_loading_kg_m2.T, strict=True))
+    place = min(map_of, key=lambda m: abs(m - 400.0))
+    true = 0.169 * (1 + 0.01 * np.sin(place / 60) + 0.008 * np.cos(np.arange(24) / 4))
+    np.testing.assert_allclose(map_of[place], true, rtol=1e-3)
+
+
+def test_control_charts_are_counted_and_drawn(whole: tuple[Path, synthetic.Rack]) -> None:
+    charts = {chart.name: chart for chart in analyse_run(whole[0]).charts}
+    assert charts.keys() == {"capacity", "coating_weight", "lanes"}
+    weight, cells, lanes = charts["coating_weight"], charts["capacity"], charts["lanes"]
+    assert (weight.observations, weight.signals, weight.source) == (50, 3, "")
+    assert weight.cpk == (0.9, 1.1, 1.3)
+    assert cells.by_unit
+    assert cells.number.tolist() == list(range(1, 13))
+    np.testing.assert_allclose(cells.value, 5.0 + 0.01 * np.arange(12))
+    assert (lanes.observations, lanes.signals, lanes.source) == (40, 10, "point 3 of 4")
+    assert set(lanes.value) == {20.0}
+    assert set(lanes.limit) == {12.0}
+    drawn = control_chart(weight)["data"][0]
+    assert drawn["marker"]["size"].count(8) == 3
+    page = (whole[0] / "report.html").read_text()
+    assert "coating weight" in page
+    assert "1.10 (0.90 to 1.30)" in page
 
 
 def test_one_file_that_asks_nobody(whole: tuple[Path, synthetic.Rack]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -38,6 +39,16 @@ def test_rows_of_several_times_in_one_frame_end_with_the_newest() -> None:
     latest.accept(batch, 0.0)
     assert latest.values["web_speed_m_s"].tolist() == [0.3]
     assert latest.rows == 3
+
+
+def test_each_control_chart_keeps_its_own_newest_values(view: LiveView) -> None:
+    rows = line.frame("coater1", "spc", 0, {"z": [0.1], "flags": [0.0]}, first=0)
+    view.accept([replace(rows, labels={"chart": "weight"})])
+    view.accept([replace(rows, labels={"chart": "speed"}, columns={"z": np.array([4.0]), "flags": np.array([1.0])})])
+    streams = view.devices["coater1"].streams
+    assert streams["spc/weight"].values["z"].tolist() == [0.1]
+    assert streams["spc/speed"].values["flags"].tolist() == [1.0]
+    assert "spc" not in streams
 
 
 def test_points_outside_the_schema_are_counted_and_not_kept() -> None:
