@@ -23,7 +23,18 @@ from numpy.typing import NDArray
 
 from kernels import status
 from kernels._jit import contracted_kernel, inlined
-from kernels.capacity_blocks import BLOCK, EDGE, TIME_LIMIT_S, VOLTAGE_LIMIT_V, reach, steady_flow, still
+from kernels.capacity_blocks import (
+    BLOCK,
+    EDGE,
+    GLITCH_V,
+    LONGEST_WAIT,
+    TIME_LIMIT_S,
+    VOLTAGE_LIMIT_V,
+    misread,
+    reach,
+    steady_flow,
+    still,
+)
 from kernels.capacity_scale import ceiling_of, largest_current, span
 
 F = NDArray[np.float64]
@@ -136,21 +147,27 @@ def _walk(
     rising, before, counts, begun = False, -1, counter_c.shape[0] > 0, False
     t0, i0, v0, q, e, flow_s, low, high = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     low_row, last_row, ceiling = start, start, ceiling_of(largest)
-    k, by_row = start - 1, start + 1  # rows before `by_row` are taken one by one
+    k, by_row, wait = start - 1, start + 1, BLOCK  # rows before `by_row` are taken one by one
     while k + 1 < stop:
         k += 1
         if k >= by_row and before == k - 1 and k + BLOCK <= stop:
-            by_row, last = k + BLOCK, k + BLOCK - 1
-            if not rising and abs(i0) <= rest and still(time_s, current_a, voltage_v, k, rest, gap_s):
-                t0, i0, v0, before, k = time_s[last], current_a[last], voltage_v[last], last, last
-                continue
-            if rising and begun and i0 * direction > rest:
-                steady, q2, e2 = steady_flow(time_s, current_a, voltage_v, k, direction, rest, gap_s, ceiling)
+            last = k + BLOCK - 1
+            if not rising and abs(i0) <= rest:
+                quiet, same = still(time_s, current_a, voltage_v, k, rest, gap_s)
+                if quiet:
+                    tally[DUPLICATES] += same
+                    t0, i0, v0, before, k, wait = time_s[last], current_a[last], voltage_v[last], last, last, BLOCK
+                    continue
+            elif rising and begun and i0 * direction > rest:
+                steady, q2, e2, same = steady_flow(time_s, current_a, voltage_v, k, direction, rest, gap_s, ceiling)
                 if steady:
                     q, e, flow_s = q + 0.5 * q2, e + 0.5 * e2, flow_s + (time_s[last] - t0)
-                    low, low_row, high = reach(current_a, voltage_v, k, by_row, stop, i0, low, low_row, high)
+                    low, low_row, high = reach(current_a, voltage_v, k, last + 1, stop, i0, low, low_row, high)
                     t0, i0, v0, before, k, last_row = time_s[last], current_a[last], voltage_v[last], last, last, last
+                    tally[DUPLICATES] += same
+                    wait = BLOCK
                     continue
+            by_row, wait = k + wait, min(2 * wait, LONGEST_WAIT)
         t, i, v = time_s[k], current_a[k], voltage_v[k]
         if not (abs(t) <= TIME_LIMIT_S and abs(i) <= ceiling and abs(v) <= VOLTAGE_LIMIT_V):
             tally[BAD_ROWS] += 1.0
@@ -191,7 +208,11 @@ def _walk(
             if not begun:
                 begun, low, high, low_row = True, v, v, k
                 own[S_TIME], own[S_VOLTAGE], own[S_ROW] = t0, v0 if abs(i0) <= rest else v, k
-            low, low_row, high = reach(current_a, voltage_v, k, k + 1, stop, i0, low, low_row, high)
+            if v < low:
+                if v >= low - GLITCH_V or not misread(current_a, voltage_v, k, stop, i0):
+                    low, low_row = v, k
+            elif v > high:
+                high = v
             last_row = k
         elif i * direction < -rest:
             _see_next(following, k, t0, v0 if abs(i0) <= rest else v, v)

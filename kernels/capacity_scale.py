@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels._jit import contracted_kernel
-from kernels.capacity_blocks import BLOCK, TIME_LIMIT_S, one_way
+from kernels.capacity_blocks import BLOCK, LONGEST_WAIT, TIME_LIMIT_S, one_way
 
 F = NDArray[np.float64]
 
@@ -46,15 +46,15 @@ def ceiling_of(largest: float) -> float:
 def span(time_s: F, current_a: F, start: int, stop: int, gap_s: float, ceiling: float, least: float) -> float:
     """Charge [C] between the extremes of q, signed by which extreme came first; stops once it reaches `least`."""
     q, low, high, t0 = 0.0, 0.0, 0.0, math.nan
-    k, before, by_row = start - 1, -1, start + 1  # rows before `by_row` are taken one by one
+    k, before, by_row, wait = start - 1, -1, start + 1, BLOCK  # rows before `by_row` are taken one by one
     while k + 1 < stop:
         k += 1
         ordinary, moved = False, 0.0
         if k >= by_row and before == k - 1 and k + BLOCK <= stop:
-            by_row = k + BLOCK
             ordinary, moved = one_way(time_s, current_a, k, gap_s, ceiling)
+            by_row, wait = (k, BLOCK) if ordinary else (k + wait, min(2 * wait, LONGEST_WAIT))
         if ordinary:
-            k = by_row - 1
+            k += BLOCK - 1
         elif not (abs(current_a[k]) <= ceiling and abs(time_s[k]) <= TIME_LIMIT_S):
             continue
         else:
