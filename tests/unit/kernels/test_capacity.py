@@ -129,6 +129,7 @@ def test_blocks_of_rows_give_what_single_rows_give() -> None:
         i = i + (seed % 3) * 1e-3 * rng.standard_normal(n)
         v = np.choose(at, [3.1 + 1.1 * x, 4.15, 4.1 - x, 3.1]) + (seed % 2) * 0.02 * rng.standard_normal(n)
         t = np.cumsum(rng.uniform(0.5, 1.5, n))
+        t[1:] = np.where(rng.random(n - 1) < 0.2 * (seed % 3 == 1), t[:-1], t[1:])  # repeated stamps
         odd = rng.integers(0, n, 3)
         i[odd], v[odd[::-1]], t[odd[0]] = 3.0, 2.0, t[odd[0] - 1]
         t[odd[1] :] += 500.0 * (seed % 4 == 0)
