@@ -103,6 +103,20 @@ CELL_RESULTS: Mapping[str, frozenset[str]] = {
             "why",
         }
     ),
+    "cell_grade": frozenset(
+        {
+            "grade",
+            "why",
+            "rest_why",
+            "k_mv_h",
+            "k_mv_h_sd",
+            "k_z",
+            "ocv_v",
+            "ocv_away_v",
+            "temperature_c",
+            "step",
+        }
+    ),
 }
 """Columns by stream, of a device in twin.cells. Points: channels, from 1."""
 

@@ -9,12 +9,16 @@ from grafana_foundation_sdk.builders.dashboard import Row
 from controller.grafana import frame, panels
 from controller.grafana.influxql import CELL, CHANNEL, DEVICE, LINE, LOT, InfluxQuery, latest, tag, tag_values, trend
 from controller.grafana.line import RACK_COLOURS
+from twin.grading import GRADE_NUMBERS, WHY_WORDS
 
 _HERE = (tag(LINE), tag(DEVICE), tag(LOT))
 _CHOSEN = (*_HERE, tag(CHANNEL))
 _ONE = (*_HERE, tag(CHANNEL, CELL))
 _AT_FIRST = tuple(str(n) for n in range(1, 9))
 _STATE_COLOURS = {0: "text", 1: "green", 2: "semi-dark-green", 3: "blue", 4: "orange", 5: "purple", 6: "dark-blue"}
+_GRADES = ", ".join(f"{number} {grade.value}" for grade, number in GRADE_NUMBERS.items())
+_CAUSES = ", ".join(f"{why.value} {words or 'none'}" for why, words in WHY_WORDS.items())
+_GRADE_COLOURS = {1: "green", 2: "blue", 3: "orange", 4: "red"}
 _Z95 = 1.96
 """Standard deviations of a normal distribution to each side that hold 95 % of it."""
 
@@ -40,6 +44,9 @@ def build() -> Any:
         built = built.with_panel(panel)
     built = built.with_row(Row("Channel $cell in depth"))
     for panel in (_soc_band(), _resistance_band(), _innovation(), _charge()):
+        built = built.with_panel(panel)
+    built = built.with_row(Row("When steps end"))
+    for panel in (_pulses(), _rests(), _newest_pulses(), _grades()):
         built = built.with_panel(panel)
     built = built.with_row(Row("All channels"))
     for panel in (_resistances(), _capacities(), _discharged(), _worst()):
@@ -158,6 +165,74 @@ def _charge() -> Any:
     ]
     text = "The rack's own counters since the programme began."
     return panels.trend("Charge counters", text, "suffix: Ah", queries, decimals=3)
+
+
+def _pulses() -> Any:
+    query = InfluxQuery(
+        trend('last("r_30s_ohm") * 1000', "cell_pulse", _CHOSEN, ("channel",), fill="none"), alias="$tag_channel"
+    )
+    text = (
+        "Direct-current resistance 30 s into every load that follows a rest, at the time of its edge. It depends on "
+        "charge and temperature: compare a step with the same step."
+    )
+    return panels.trend("Resistance at 30 s", text, "suffix: mΩ", [query], decimals=1)
+
+
+def _rests() -> Any:
+    query = InfluxQuery(
+        trend('last("end_slope_mv_h")', "cell_rest", _CHOSEN, ("channel",), fill="none"), alias="$tag_channel"
+    )
+    text = (
+        "Slope of the voltage at the end of every rest: relaxation and self-discharge together. Self-discharge alone "
+        "is K, below, where a rest was long enough to tell them apart."
+    )
+    return panels.trend("Voltage slope at the end of rests", text, "suffix: mV/h", [query], decimals=2)
+
+
+def _newest_pulses() -> Any:
+    fields = ", ".join(
+        (
+            'last("r_10s_ohm") * 1000 AS "10 s mΩ"',
+            'last("r_30s_ohm") * 1000 AS "30 s mΩ"',
+            'last("r_30s_ohm_sd") * 1000 AS "± 30 s mΩ"',
+            'last("temperature_c") AS "cell"',
+            'last("step") AS "newest step"',
+        )
+    )
+    query = InfluxQuery(latest(fields, "cell_pulse", _HERE, ("channel",)), table=True)
+    text = "Newest resistance of each channel at each time into a step. Polls that are far apart give only late ones."
+    panel = panels.rows("Resistance by channel", text, [query], (12, 10), sort="30 s mΩ", hide=("Time",))
+    for name, unit, digits in (
+        ("10 s mΩ", "none", 1),
+        ("30 s mΩ", "none", 1),
+        ("± 30 s mΩ", "none", 1),
+        ("cell", "celsius", 1),
+        ("newest step", "none", 0),
+    ):
+        panel = panels.set_by_name(panel, name, unit=unit, decimals=digits)
+    return panel
+
+
+def _grades() -> Any:
+    fields = ", ".join(
+        (
+            'last("grade") AS "grade"',
+            'last("why") AS "cause"',
+            'last("k_mv_h") AS "K"',
+            'last("k_mv_h_sd") AS "± K"',
+            'last("ocv_away_v") AS "OCV from tray"',
+        )
+    )
+    query = InfluxQuery(latest(fields, "cell_grade", _HERE, ("channel",)), table=True)
+    text = "Grade of each channel, given when all that ran have ended. The event says the tray in words."
+    panel = panels.rows("Grades", text, [query], (12, 10), sort="grade", hide=("Time",), empty="not graded yet")
+    panel = panels.set_by_name(
+        panel, "grade", mappings=[panels.states_of(_GRADES, _GRADE_COLOURS)], **panels.COLOURED_TEXT
+    )
+    panel = panels.set_by_name(panel, "cause", mappings=[panels.states_of(_CAUSES, {})])
+    for name in ("K", "± K"):
+        panel = panels.set_by_name(panel, name, unit="suffix: mV/h", decimals=3)
+    return panels.set_by_name(panel, "OCV from tray", unit="volt", decimals=4)
 
 
 def _resistances() -> Any:

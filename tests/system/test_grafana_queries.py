@@ -27,9 +27,23 @@ pytestmark = [pytest.mark.system, pytest.mark.influx]
 
 DASHBOARDS = Path(__file__).resolve().parents[2] / "deploy" / "grafana" / "dashboards"
 NAME = "celltwin"
-RUNS = ((5.0, (b"cell_state", b"web_loading", b"coater_profile")), (2.0, (b"gap", b"cell_state")))
+RUNS = ((5.0, (b"cell_state", b"web_loading", b"coater_profile")), (2.0, (b"gap", b"cell_grade")))
 """Wall seconds that each run of the controller lasts after these streams have reached the sink."""
 MAX_POINTS = 600
+FORMATION = """kind = "formation"
+name = "short"
+title = "Charge, pulse and rest in an hour and a half, so that steps end and the tray is graded within the test"
+programme_id = 7
+step = [
+  { mode = "rest", duration_s = 1800, cycle = 1 },
+  { mode = "cc_charge", current_a = 1.0, voltage_limit_v = 4.2, duration_s = 1800, cycle = 1 },
+  { mode = "rest", duration_s = 900, cycle = 1 },
+  { mode = "pulse", current_a = 5.0, duration_s = 120, cycle = 1 },
+  { mode = "rest", duration_s = 900, cycle = 1 },
+]
+"""
+SPEED = "480"
+"""Half the sample line's: polls of a busy machine still come often enough for the pulse's resistance at 30 s."""
 
 
 def _free_port() -> int:
@@ -93,10 +107,14 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     box = LetterBox()
     sink = f'url = "http://127.0.0.1:{box.server_port}"\nbucket = "{NAME}"\norg = "x"\ntoken_env = "TEST_TOKEN"'
     line = line_file(folder, _free_port, **{"sinks.influxdb": sink})
+    (folder / "short.toml").write_text(FORMATION)
+    line.write_text(line.read_text().replace('"formation_a_sample"', '"short.toml"'))
     token = {"TEST_TOKEN": "any"}
     try:
         with programs(folder) as started:
-            started.start("simulate", str(line), "--out", str(folder / "run")).wait_for("plant time runs")
+            started.start("simulate", str(line), "--speed", SPEED, "--out", str(folder / "run")).wait_for(
+                "plant time runs"
+            )
             for seconds, streams in RUNS:
                 box.awaited = dict.fromkeys(streams, False)
                 run = started.start("run", str(line), "--out", str(folder / "run"), environment=token)

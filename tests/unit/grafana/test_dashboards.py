@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from configs.loader import packaged
-from configs.results import WEB_RESULTS
+from configs.results import CELL_RESULTS, WEB_RESULTS
 from configs.schema import Equipment
 from controller.errors import BadInputError, RunError
 from controller.grafana import files
@@ -37,6 +37,7 @@ def known() -> dict[str, set[str]]:
         kind: Equipment = equipment(name)
         for group in kind.group:
             names[group.name] = {tag.name for tag in group.tag} | ({group.point_name} - {""})
+    names |= {stream: set(columns) | {"channel"} for stream, columns in CELL_RESULTS.items()}
     names["cell_state"] = {f.name for f in fields(CellStates)} | {"channel"}
     names |= {stream: set(columns) | {"lane"} for stream, columns in WEB_RESULTS.items()}
     names["spc"] = {*FIGURES, "flags", "point", "chart"}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from configs.results import CELL_RESULTS
 from controller.pipeline.late import Late
 from controller.pipeline.stages.grades import TrayStage
 from controller.pipeline.stages.steps import StepStates
@@ -58,6 +59,7 @@ def split(found: Sequence[Frame]) -> tuple[Frame, str]:
     grades, said = found
     assert (grades.stream, said.stream, grades.kind) == ("cell_grade", "event", FrameKind.RESULT)
     assert said.text["severity"] == ("info",)
+    assert set(grades.columns) == CELL_RESULTS["cell_grade"], "charts may watch them by these names"
     return grades, said.text["message"][0]
 
 

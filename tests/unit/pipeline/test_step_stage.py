@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from configs.results import CELL_RESULTS
 from controller.analysis.run import Request, analyse
 from controller.historian.columns import to_table
 from controller.pipeline.late import Late
@@ -90,6 +91,7 @@ def test_every_step_that_ends_has_its_estimates(fine: list[Frame]) -> None:
     rows = {s: sum(f.rows for f in fine if f.stream == s) for s in ("cell_pulse", "cell_ecm", "cell_rest")}
     assert rows == {"cell_pulse": 2 * CHANNELS, "cell_ecm": CHANNELS, "cell_rest": 3 * CHANNELS}
     for frame in fine:
+        assert set(frame.columns) == CELL_RESULTS[frame.stream], "charts may watch them by these names"
         assert frame.kind is FrameKind.RESULT
         assert frame.labels == {"lot": "L1"}
         assert frame.point_name == "channel"
