@@ -3,7 +3,7 @@
 Alone: python bench/filter_update.py
 
 Ours is the twin's whole call (checks, conversion, results), one core, one sample per cell with its own time step,
-temperature, parameters and charge. The peer does the arithmetic of a good sample alone, in full 5 x 5 matrices.
+temperature, parameters and charge. The peer does the arithmetic of a good sample alone, in full 6 x 6 matrices.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class NumpyFilter:
         n = twin.channels
         self.x = np.zeros((n, 5))
         self.x[:, 0], self.x[:, 3], self.x[:, 4] = 0.3, self.par[:, k.PAR_R0], 1.0
-        self.p = np.zeros((n, 5, 5))
+        self.p = np.zeros((n, 6, 6))
+        self.p[:, 5, 5] = 1.0
         for j, sd in enumerate((0.05, 5e-3, 5e-3, 3e-3, 0.02)):
             self.p[:, j, j] = sd * sd
         self.current = np.zeros(n)
@@ -65,7 +66,8 @@ class NumpyFilter:
         moved = g * x[:, 4]
         jac = np.zeros_like(p)
         jac[:, 0, 0] = jac[:, 3, 3] = jac[:, 4, 4] = 1
-        jac[:, 1, 1], jac[:, 2, 2], jac[:, 0, 4] = a1, a2, g
+        stay = np.exp(-np.abs(moved) * w[k.N_OCV_RATE])
+        jac[:, 1, 1], jac[:, 2, 2], jac[:, 0, 4], jac[:, 5, 5] = a1, a2, g, stay
         x[:, 0] += moved
         x[:, 1] = a1 * x[:, 1] + r1 * (1 - a1) * mean
         x[:, 2] = a2 * x[:, 2] + r2 * (1 - a2) * mean
@@ -77,14 +79,18 @@ class NumpyFilter:
         p[:, 2, 2] += (w[k.N_FLOOR2] ** 2 + r2 * r2 * drive2) * (1 - a2 * a2)
         p[:, 3, 3] += ((w[k.N_R0_WALK] ** 2) * np.abs(moved) + k.R0_WALK_TIME * dt) * par[:, k.PAR_R0] ** 2
         p[:, 4, 4] += w[k.N_K_WALK] * dt
+        p[:, 5, 5] += 1.0 - stay * stay
         open_v, slope, bend = self.table(np.clip(x[:, 0], 1e-6, 1 - 1e-6))
-        h = np.zeros_like(x)
+        h = np.zeros((len(x), 6))
         h[:, 0], h[:, 1], h[:, 2], h[:, 3] = slope, 1, 1, f * a
+        h[:, 5] = np.hypot(w[k.N_OCV_V], w[k.N_OCV_SOC] * slope)
         c = np.einsum("nij,nj->ni", p, h)
         s = np.einsum("ni,ni->n", c, h) + w[k.N_VOLTAGE] ** 2 + 0.5 * (bend * p[:, 0, 0]) ** 2
         gain = c / s[:, None]
-        x += gain * (v - open_v - x[:, 1] - x[:, 2] - f * a * x[:, 3])[:, None]
+        gain[:, 5] = 0.0
+        x += gain[:, :5] * (v - open_v - x[:, 1] - x[:, 2] - f * a * x[:, 3])[:, None]
         self.p = p - gain[:, :, None] * c[:, None, :]
+        self.p[:, 5] = self.p[:, :, 5]
         self.current = a
         sd: np.ndarray = np.sqrt(self.p[:, 0, 0])
         return sd

@@ -6,15 +6,20 @@ unknown that a charge count cannot do without enters without linearisation error
 
     soc' = soc + eta q k / C_nom              q charge moved in dt [C], eta efficiency (first charge of a raw cell)
     uj'  = aj uj + f Rj (1 - aj) q/dt         aj = exp(-dt/tauj), f = exp(Ea/Rg (1/T - 1/298.15 K))
-    r0'  = r0,  k' = k
-    v    = OCV(soc) + u1 + u2 + f r0 i
+    r0'  = r0,  k' = k,  b' = exp(-|dsoc|/L) b + noise of variance 1 - exp(-2 |dsoc|/L)
+    v    = OCV(soc) + u1 + u2 + f r0 i + sigma b
 
-Plett, J. Power Sources 134 (2004) 262-276, for the form. The covariance is kept as one triangle, so it is symmetric,
-and updated as P - c c'/S with c = P h: with the gain exactly c/S, as here, Joseph's form is this, term by term. It
-stays positive definite because no update may shrink the variance along h by more than 1e9 (1e-16 is where double
-precision loses the sign), and because every prediction adds noise to every state. The curvature of the OCV adds
-its second-order term to the innovation's variance (Jazwinski, Stochastic Processes and Filtering Theory, 1970, section
-9.3), so that a wide prior on a bent OCV is not taken for knowledge.
+Plett, J. Power Sources 134 (2004) 262-276, for the form. b is the OCV's own error (hysteresis, a table of another cell)
+in units of its standard deviation sigma: it changes with charge and not with time, and it is considered, not estimated
+(Schmidt, Adv. Control Systems 3 (1966) 293; Jazwinski, Stochastic Processes and Filtering Theory, 1970, section 8.4):
+no gain, variance 1, covariances with x carried along, so that no number of samples makes the SOC surer than the OCV.
+
+The covariance is kept as one triangle, so it is symmetric, and updated as P - c c'/S with c = P h: with the gain
+exactly c/S, as here, Joseph's form is this, term by term, also where b's gain is left out. It stays positive definite
+because no update may shrink the variance along h by more than 1e9 (1e-16 is where double precision loses the sign), and
+because every prediction adds noise to every state. Mean and slope of the OCV are those over the band of the SOC
+(statistical linearisation; tables from twin/parameters.py), and what the slope does not explain adds to the
+innovation's variance, so that a wide prior on a bent OCV is not taken for knowledge.
 
 Only good samples move a cell's stored state. A bad or missing one gives the prediction to its time and leaves the
 state at the last good sample, so that a gap is one step from the last good sample to the next, however many bad ones
@@ -116,8 +121,8 @@ def _start(
 def _settle(w: F, lane: int, noise: F, ocv: F, open_v: float, h3: float) -> None:
     """SOC of the first sample by Bayes' rule over the whole table, every SOC being equally likely before.
 
-    A flat stretch beside a knee makes the answer lopsided, and no slope at one point says so. The mean stays where the
-    table has the voltage, the variance is about it, with covariances to what else may explain the voltage:
+    A flat stretch beside a knee makes the answer lopsided, and no slope at one point says so: then its mean is taken,
+    else the mean stays where the table has the voltage. Covariances go to what else may explain the voltage:
     overpotentials, R0, the OCV's error b, whose own variances stay.
     """
     cells = ocv.shape[0] - 1
@@ -153,7 +158,7 @@ def _settle(w: F, lane: int, noise: F, ocv: F, open_v: float, h3: float) -> None
     claimed = with_rest * with_rest * (rest - noise[N_VOLTAGE] ** 2) + w[B0, lane] ** 2
     variance = max(square / total - mean * mean, claimed) * (1.0 + 1e-6) + step * step
     off = low + mean - w[SOC, lane]
-    if off * off > 0.04 * variance:
+    if off * off > 0.04 * variance:  # lopsided by more than a fifth of its SD
         w[SOC, lane] += off
         off = 0.0
     w[P00, lane] = variance + off * off
@@ -197,7 +202,7 @@ def ekf_update(
     powers = bits.view(np.float64)
     results = np.zeros(LANES, dtype=np.int64)
     for first in range(0, n, LANES):
-        used = min(LANES, n - first)
+        used, starts = min(LANES, n - first), 0
         for m in range(LANES):
             # Lanes beyond the last cell repeat it, and are thrown away. Unsigned, or each access would test for i < 0.
             i = np.uintp(min(first + m, n - 1))
@@ -226,6 +231,7 @@ def ekf_update(
                 result = status.AFTER_GAP if dt_s > noise[N_GAP] else status.OK
             else:
                 result = status.STARTED
+                starts += 1
             if not 200.0 < t_k < 450.0:
                 t_k = w[TEMPERATURE, m]
             w[TEMPERATURE, m] = t_k
@@ -237,13 +243,13 @@ def ekf_update(
             results[m] = result
         exponentials_lanes(w, bits, powers)
         drive_lanes(w, noise)
-        for m in range(used):
+        for m in range(used if starts > 0 else 0):
             if results[m] == status.STARTED:
                 i = np.uintp(first + m)
                 _start(w, m, parameters, i, noise, ocv[0], voltage_v[i], current_a[i], w[D_FACTOR, m])
         predict_lanes(w, noise)
         compare_lanes(w, noise, ocv)
-        for m in range(used):
+        for m in range(used if starts > 0 else 0):
             if results[m] == status.STARTED and w[PHASE, m] == FORMED:
                 w[D_COMPARED, m] = 0.0  # the start has used this voltage
         measure_lanes(w)
