@@ -37,7 +37,8 @@ def check_books(run: Path) -> dict[str, int]:
     assert parquet_rows(run) == ledger
     for stream in ledger:
         rows = pl.read_parquet(run / "parquet" / stream / "*.parquet")
-        key = [c for c in ("device", "channel", "lane", "zone", "of_stream", "time") if c in rows.columns]
+        points = ("device", "channel", "lane", "zone", "point", "of_stream", "chart", "time")
+        key = [c for c in points if c in rows.columns]
         if stream not in {"command", "event"}:
             assert rows.select(pl.struct(key).n_unique()).item() == rows.height, f"{stream} has doubled rows"
     return ledger

@@ -32,8 +32,18 @@ def accepted(port: int) -> int:
     return int(max(c["accepted"] for c in fetch(port)["counters"]))
 
 
+CHART = """name = "temperature"
+device = "rack1"
+stream = "channel"
+column = "temperature_c"
+points = [1, 2]
+centre = 25.0
+sigma = 5.0
+"""
+
+
 def test_a_killed_controller_goes_on_where_it_was(tmp_path: Path, free_port: Callable[[], int]) -> None:
-    line, run = line_file(tmp_path, free_port), tmp_path / "run"
+    line, run = line_file(tmp_path, free_port, **{"[twin.chart]": CHART}), tmp_path / "run"
     port = web_port(line)
     with programs(tmp_path) as started:
         started.start("simulate", str(line), "--speed", "240", "--out", str(run)).wait_for("plant time runs")
@@ -64,6 +74,14 @@ def test_a_killed_controller_goes_on_where_it_was(tmp_path: Path, free_port: Cal
     assert starts.height == 1, "the running job is not started again"
     cells = rows_of(run, "cell_state", "rack1").filter(pl.col("channel") == 1)
     assert cells["soc"].is_finite().all()
+    charted = rows_of(run, "spc", "rack1").filter((pl.col("chart") == "temperature") & (pl.col("point") == 1))
+    outage = rows_of(run, "gap", "rack1").filter(pl.col("of_stream") == "channel")
+    before, after = (
+        charted.filter(late) for late in (pl.col("time") <= outage["time"][0], pl.col("time") > outage["time"][0])
+    )
+    assert after["observation"].is_sorted()
+    # A checkpoint is at most two seconds old, and 24 polls come in these.
+    assert before["observation"].max() - 50 < after["observation"].min() <= before["observation"].max() + 1
     assert json.loads((run / "run.json").read_text())["starts"] == 2
 
 

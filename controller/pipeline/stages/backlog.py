@@ -42,6 +42,9 @@ class Backlog:
                 log.warning("%s: kernels are not there yet; what waits for them is given up, oldest first", self._who)
             self._said = True
 
+    def __len__(self) -> int:
+        return self._rows
+
     def take(self) -> list[Frame]:
         """Everything that waits, oldest first; nothing waits afterwards."""
         frames = list(self._frames)

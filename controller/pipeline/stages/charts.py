@@ -60,21 +60,29 @@ class ChartStage:
         self._twin = ControlCharts(chart, 1 if chart.across_points else self._points.size)
         read = tuple(dict.fromkeys((*self._columns, *chart.where)))
         self._waiting = Backlog(read, WAITING_MOST, f"chart {chart.name}")
+        self._changes = 0
         self._tray = Tray(read, self._points.size, chart.gather_s, f"chart {chart.name}")
 
     def process(self, frame: Frame) -> list[Frame]:
-        """Rows and events of this Frame's observations, after those that had to wait."""
+        """Rows and events of this Frame's observations. What waits is left to `catch_up`, durable in one piece."""
+        behind = len(self._waiting) > 0
         self._waiting.add(frame)
-        return self.catch_up() if self._late.ready else []
+        return self.catch_up() if self._late.ready and not behind else []
+
+    def urgent(self) -> bool:
+        """A tray is judged once, not again by a restart."""
+        return self._chart.gather_s > 0.0
 
     def tick(self, time_ns: int) -> list[Frame]:
         """Rows and events of a tray whose time is over, though some of its units have not come."""
         if not (self._tray.over(time_ns) and self._late.ready):
             return []
+        self._changes += 1
         return [found for unit in self._tray.take() for found in self._observe_unit(*unit)]
 
     def catch_up(self) -> list[Frame]:
         """Rows and events of everything that was kept."""
+        self._changes += 1
         return [found for frame in self._waiting.take() for found in self._work(frame)]
 
     def _work(self, frame: Frame) -> Iterator[Frame]:
@@ -169,15 +177,19 @@ class ChartStage:
         return pack(HEAD, self._arrays())
 
     def restore(self, saved: bytes) -> None:
-        """Continue from it. Raises ValueError."""
+        """Continue from it, unless what was restored already is newer (TickStage). Raises ValueError."""
         found = unpack(saved, HEAD, self._arrays(), ragged=(*self._waiting.ragged, *self._tray.ragged, "twin"))
+        if int(found["changes"][0]) < self._changes:
+            return
+        self._changes = int(found["changes"][0])
         self._twin.restore(found["twin"].tobytes())
         self._waiting.restore(found)
         self._tray.restore(found)
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         twin = np.frombuffer(self._twin.checkpoint(), dtype=np.uint8)
-        return self._waiting.arrays() | self._tray.arrays() | {"twin": twin}
+        changes = np.array([self._changes], dtype=np.int64)
+        return self._waiting.arrays() | self._tray.arrays() | {"twin": twin, "changes": changes}
 
 
 class TickStage:
@@ -185,18 +197,26 @@ class TickStage:
 
     def __init__(self, chart: ChartStage) -> None:
         self._chart = chart
+        self._judged = False
 
     def process(self, frame: Frame) -> list[Frame]:
         """What the chart has to say by the time of this Frame."""
-        return self._chart.tick(int(frame.time_ns.max())) if frame.rows else []
+        found = self._chart.tick(int(frame.time_ns.max())) if frame.rows else []
+        self._judged = bool(found)
+        return found
+
+    def urgent(self) -> bool:
+        """A tray is judged once, not again by a restart."""
+        return self._judged
 
     def catch_up(self) -> list[Frame]:
         """Nothing waits here."""
         return []
 
     def checkpoint(self) -> bytes:
-        """Nothing. A tray judged after the chart's last checkpoint is judged again, with the same rows."""
-        return b""
+        """The chart's; of the two that are saved, the newer one counts."""
+        return self._chart.checkpoint()
 
     def restore(self, saved: bytes) -> None:
-        """Nothing."""
+        """Continue from it. Raises ValueError."""
+        self._chart.restore(saved)

@@ -46,9 +46,10 @@ class MapStage:
         self._at_m, self._due_m = np.nan, -np.inf
 
     def process(self, frame: Frame) -> list[Frame]:
-        """Maps that became due with this Frame's samples."""
+        """Maps that became due with this Frame's samples. What waits is left to `catch_up`, durable in one piece."""
+        behind = len(self._waiting) > 0
         self._waiting.add(frame)
-        return self.catch_up() if self._late.ready else []
+        return self.catch_up() if self._late.ready and not behind else []
 
     def catch_up(self) -> list[Frame]:
         """Maps of everything that was kept."""

@@ -131,8 +131,25 @@ def test_a_tray_with_a_missing_cell_is_taken_when_its_time_is_over() -> None:
     assert clock.process(rack) == []
     found = clock.process(frame(3601 * S, {"rack_state": np.zeros(1)}, stream="rack", device="rack1"))
     assert [int(f.point[0]) for f in found] == [3]
+    assert clock.urgent()
     assert clock.process(rack) == clock.catch_up() == []
-    clock.restore(clock.checkpoint())
+    assert not clock.urgent()
+    assert made.urgent()
+    assert not stage(KNOWN).urgent()
+
+
+def test_of_a_chart_s_two_checkpoints_the_newer_one_counts() -> None:
+    made = tray()
+    run(made, [cells(0, [1], [5.0]), cells(60, [2], [5.01]), cells(120, [3], [5.02])])
+    old, clock = made.checkpoint(), TickStage(made)
+    assert clock.process(frame(9000 * S, {"rack_state": np.zeros(1)}, stream="rack", device="rack1"))
+    new = clock.checkpoint()
+    for saved in ((old, new), (new, old)):
+        again = tray()
+        for one in saved:
+            TickStage(again).restore(one)
+        late = frame(9999 * S, {"rack_state": np.zeros(1)}, stream="rack", device="rack1")
+        assert TickStage(again).process(late) == [], "the tray was judged before the restart"
 
 
 def test_rows_of_many_times_in_one_frame_are_taken_one_after_the_other() -> None:
@@ -160,7 +177,8 @@ def test_late_kernels_and_a_restart_meanwhile_change_nothing() -> None:
     again.restore(late.checkpoint())
     assert not run(again, parts[20:30])
     kernels.come()
-    found = run(again, parts[30:])
+    assert not run(again, parts[30:35]), "what waits is given together, with the state that knows of it"
+    found = again.catch_up() + run(again, parts[35:])
     assert told(found) == told(wanted) != []
     assert again.catch_up() == []
     flags = [np.concatenate([f.columns["flags"] for f in frames if f.stream == "spc"]) for frames in (found, wanted)]
