@@ -41,3 +41,25 @@ def test_page_draws_follows_and_greys(served: line.ServerThread, tmp_path: Path)
         served.stop()
         page.wait_for("document.querySelectorAll('.banner:not([hidden]) ~ main > #coater.old').length")
         assert all(url.startswith(served.url) for url in page.requests)
+
+
+def test_the_newest_resistance_and_grade_of_every_channel_are_shown(served: line.ServerThread, tmp_path: Path) -> None:
+    """A channel whose samples gave none keeps what it had; one that never had any says so."""
+    with open_browser(tmp_path) as page:
+        page.open(served.url)
+        page.wait_for("document.querySelectorAll('.cell').length === 64")
+        pulse = {"r_30s_ohm": [0.0384, float("nan")], "r_30s_ohm_sd": [0.001, float("nan")]}
+        grade = {"grade": [4.0, 3.0]}
+        found = [line.frame("rack1", s, 3e4, c, first=17) for s, c in (("cell_pulse", pulse), ("cell_grade", grade))]
+        served.call(lambda: served.view.accept(found))
+        page.evaluate("document.querySelectorAll('.cell')[16].click()")
+        page.evaluate("document.querySelector('[data-q=resistance]').click()")
+        page.wait_for("document.querySelectorAll('.cell')[16].textContent === '1738.4'")
+        assert page.evaluate("document.querySelectorAll('.cell')[17].textContent") == "18–"
+        page.evaluate("document.querySelector('[data-q=grade]').click()")
+        page.wait_for("document.querySelectorAll('.cell')[16].textContent === '17reject'")
+        assert page.evaluate("document.querySelectorAll('.cell')[17].textContent") == "18retest"
+        detail = page.evaluate("document.getElementById('detail-values').textContent")
+        assert "DCIR 30 s ± 95 %38.4 ± 2.0mΩ" in detail
+        assert "Gradereject" in detail
+        assert page.errors == []
