@@ -50,7 +50,8 @@ def twin_map(found: Rows) -> CoatMap:
     """Map from the twin's own: along and across told apart, as of the moment when the gauge stood there."""
     if not found.count:
         return _empty(found.why)
-    return _binned(found.column("web_position_m"), found, found.column("loading_kg_m2"))
+    # Maps lie a sample more or less than their step apart: with a bin for each, some would stay empty.
+    return _binned(found.column("web_position_m"), found, found.column("loading_kg_m2"), bins=0.7)
 
 
 def true_map(truth: Rows) -> CoatMap:
@@ -74,7 +75,8 @@ def figures(coater: Rows, loading: Rows) -> WebFigures:
     )
 
 
-def _binned(position_m: Float64Array, rows: Rows, loading: Float64Array) -> CoatMap:
+def _binned(position_m: Float64Array, rows: Rows, loading: Float64Array, bins: float = 1.0) -> CoatMap:
+    """`bins`: how many for each profile."""
     use = np.isfinite(position_m) & np.isfinite(loading) & (loading > 0) & (rows.point > 0)
     if not use.any():
         return _empty("nothing was coated")
@@ -83,7 +85,7 @@ def _binned(position_m: Float64Array, rows: Rows, loading: Float64Array) -> Coat
     low, high = float(position_m.min()), float(position_m.max())
     # Not more bins than there are profiles, or the map would be mostly holes.
     profiles = int(np.unique(rows.time_ns[use]).shape[0])
-    columns = max(1, min(MAP_COLUMNS, profiles))
+    columns = max(1, min(MAP_COLUMNS, int(bins * profiles)))
     width_m = max((high - low) / columns, 1e-9)
     column = np.minimum(((position_m - low) / width_m).astype(np.int64), columns - 1)
     cell = np.searchsorted(lanes, lane) * columns + column
