@@ -75,7 +75,7 @@ def test_control_charts_are_counted_and_drawn(whole: tuple[Path, synthetic.Rack]
     assert set(lanes.limit) == {12.0}
     drawn = control_chart(weight)["data"][0]
     assert drawn["marker"]["size"].count(8) == 3
-    page = (whole[0] / "report.html").read_text()
+    page = build_report(whole[0]).read_text()
     assert "coating weight" in page
     assert "1.10 (0.90 to 1.30)" in page
 
