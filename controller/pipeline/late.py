@@ -13,6 +13,8 @@ import os
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +70,9 @@ class Late:
 
 def _be_nice() -> None:
     os.nice(19)
+    # Linux shares the processor among sessions first (sched_autogroup): nice alone says nothing outside our own.
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text("19")
 
 
 def _load(names: Sequence[str]) -> None:
