@@ -196,7 +196,7 @@ def ekf_update(
     `quality` is 0 good, 1 uncertain (voltage trusted less), 2 and above bad (prediction only). `charge_c` is the charge
     moved since the cell's last good sample where the equipment counted it, else nan. Codes: kernels/status.py.
     """
-    n = state.shape[0]
+    n, flat = state.shape[0], ocv.reshape(-1)
     w = np.zeros((WORK_ROWS, LANES))
     bits = np.zeros((3, LANES), dtype=np.int64)
     powers = bits.view(np.float64)
@@ -248,7 +248,7 @@ def ekf_update(
                 i = np.uintp(first + m)
                 _start(w, m, parameters, i, noise, ocv[0], voltage_v[i], current_a[i], w[D_FACTOR, m])
         predict_lanes(w, noise)
-        compare_lanes(w, noise, ocv)
+        compare_lanes(w, noise, flat, ocv.shape[1])
         for m in range(used if starts > 0 else 0):
             if results[m] == status.STARTED and w[PHASE, m] == FORMED:
                 w[D_COMPARED, m] = 0.0  # the start has used this voltage

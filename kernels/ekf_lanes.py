@@ -18,8 +18,8 @@ from kernels.ekf_layout import (
     D_FACTOR, D_FLOOR2, D_GATE2, D_GOOD, D_H3, D_HB, D_INNOVATION, D_MEAN, D_MOVED_VAR, D_OUT, D_PER_C, D_POWER, D_R,
     D_R0, D_R1, D_R2, D_SD, D_SLOPE, D_SOUND, D_TAKEN, D_VARIANCE, D_VOLTAGE, D_WALK, FORMED, K, LANES, LEVELS, MISSES,
     MISSES_MAX, N_COUNTER, N_FLOOR1, N_FLOOR2, N_FLOOR_RAW, N_FRACTION, N_GAP, N_GAP_RATE, N_GATE, N_K_WALK,
-    N_OCV_RATE, N_OCV_SOC, N_OCV_V, N_R0_WALK, N_UPPER, N_WALK, N_WALK_RAW, N_WALK_TIME, OCV_REST, OCV_SLOPE,
-    OCV_VALUE, OUT_CAPACITY, OUT_CAPACITY_SD, OUT_INNOVATION, OUT_INNOVATION_SD, OUT_R0, OUT_R0_SD, OUT_SOC,
+    N_OCV_RATE, N_OCV_SOC, N_OCV_V, N_R0_WALK, N_UPPER, N_WALK, N_WALK_RAW, N_WALK_TIME, OCV_COLUMNS, OCV_REST,
+    OCV_SLOPE, OCV_VALUE, OUT_CAPACITY, OUT_CAPACITY_SD, OUT_INNOVATION, OUT_INNOVATION_SD, OUT_R0, OUT_R0_SD, OUT_SOC,
     OUT_SOC_SD, OUT_U1, OUT_U2, P00, P01, P02, P03, P04, P11, P12, P13, P14, P22, P23, P24, P33, P34, P44, PHASE, R0,
     R0_WALK_TIME, RAW, REST_MOST, REST_SOC, ROUNDING, R_MIN_RELATIVE, SOC, SOC_MARGIN, SOC_SD_MAX, TOPPED, U1, U2,
     U_MAX_V,
@@ -137,12 +137,14 @@ def predict_lanes(w: F, noise: F) -> None:
 
 
 @inlined
-def compare_lanes(w: F, noise: F, ocv: F) -> None:
+def compare_lanes(w: F, noise: F, flat: F, points: int) -> None:
     """What the good samples say against the predictions. A cell that was never charged has no voltage to compare with.
 
     The same interpolation as `ocv_at`, without its branches, in the level of the table that suits the SOC's variance.
+    `flat` is the table (levels, points, columns) as one row: one address for each cell instead of three strides.
     """
-    cells, bottom_v = ocv.shape[1] - 1, ocv[0, 0, 0]
+    cells, bottom_v = float(points - 1), flat[OCV_VALUE]
+    last, row, per_cell = np.uintp(points - 2), np.uintp(points), 1.0 / (points - 1)
     upper_v, gate2 = noise[N_UPPER], noise[N_GATE] ** 2
     ocv_var, ocv_soc2 = noise[N_OCV_V] ** 2, noise[N_OCV_SOC] ** 2
     per_level, most = (LEVELS - 1) / math.sqrt(SOC_SD_MAX), SOC_SD_MAX * SOC_SD_MAX
@@ -153,11 +155,12 @@ def compare_lanes(w: F, noise: F, ocv: F) -> None:
         level = np.uintp(math.sqrt(math.sqrt(known)) * per_level + 0.5)
         inside = soc if (soc >= 0.0) & (soc <= 1.0) else (1.0 if soc > 1.0 else 0.0)
         position = inside * cells
-        k = min(np.uintp(position), np.uintp(cells - 1))
+        k = min(np.uintp(position), last)
         t = position - k
-        v0, v1 = ocv[level, k, OCV_VALUE], ocv[level, k + np.uintp(1), OCV_VALUE]
-        m0, m1 = ocv[level, k, OCV_SLOPE] / cells, ocv[level, k + np.uintp(1), OCV_SLOPE] / cells
-        rest0, rest1 = ocv[level, k, OCV_REST], ocv[level, k + np.uintp(1), OCV_REST]
+        at = (level * row + k) * np.uintp(OCV_COLUMNS)
+        v0, v1 = flat[at + np.uintp(OCV_VALUE)], flat[at + np.uintp(OCV_COLUMNS + OCV_VALUE)]
+        m0, m1 = flat[at + np.uintp(OCV_SLOPE)] * per_cell, flat[at + np.uintp(OCV_COLUMNS + OCV_SLOPE)] * per_cell
+        rest0, rest1 = flat[at + np.uintp(OCV_REST)], flat[at + np.uintp(OCV_COLUMNS + OCV_REST)]
         c2 = 3.0 * (v1 - v0) - 2.0 * m0 - m1
         c3 = m0 + m1 - 2.0 * (v1 - v0)
         slope = cells * (m0 + t * (2.0 * c2 + 3.0 * t * c3))
