@@ -31,13 +31,13 @@ class CellModel(Strict):
     ocv_soc: tuple[float, ...] = Field(min_length=3, description="State of charge grid, uniform from 0 to 1.")
     ocv_v: tuple[float, ...] = Field(min_length=3, description="Open-circuit voltage on that grid, 25 C, increasing.")
     ocv_sd_v: float = Field(
-        default=0.01,
+        default=0.02,
         ge=0.0,
         le=1.0,
         description="SD of that voltage's lasting error: half the hysteresis gap, wrong table.",
     )
     ocv_sd_soc: float = Field(
-        default=0.0,
+        default=0.01,
         ge=0.0,
         le=0.2,
         description="SD of the curve's shift along the state of charge, for the steep ends.",

@@ -130,6 +130,15 @@ def test_a_checkpoint_of_another_rack_is_refused(channels: int) -> None:
         CellFilter(MODEL, 2).restore(CellFilter(MODEL, channels).checkpoint())
 
 
+def test_a_file_that_says_nothing_of_its_ocv_is_not_taken_for_exact() -> None:
+    """20 mV on 0.86 V per SOC at 3.7 V, and 1 % SOC: the band cannot be under 2.5 %, however long the cell rests."""
+    silent = {k: v for k, v in MODEL.model_dump().items() if not k.startswith(("ocv_sd", "ocv_corr"))}
+    twin = CellFilter(CellModel.model_validate(silent), 1)
+    at = float(np.interp(3.7, MODEL.ocv_v, MODEL.ocv_soc))
+    slope = ocv_at(ocv_table(MODEL), at)[1]
+    assert steady(twin, 3000).soc_sd[0] == pytest.approx(np.hypot(0.02 / slope, 0.01), rel=0.15)
+
+
 def test_a_checkpoint_of_the_version_before_is_refused() -> None:
     """Its states had no column for the OCV's error."""
     twin = CellFilter(MODEL, 2)
