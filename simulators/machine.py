@@ -8,7 +8,7 @@ point.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,5 +45,21 @@ class Machine(Protocol):
         """What no instrument shows (true SOC, resistance, loading): columns of equal length, one row per point.
 
         Always has the column `point` (1-based). For tests and the report only.
+        """
+        ...
+
+
+@runtime_checkable
+class Retains(Protocol):
+    """A machine whose PLC keeps part of its memory without power. One that is not stands still meanwhile, whole."""
+
+    def retained(self) -> Mapping[str, Values]:
+        """Retained memory as it is now: recipe and counters, under names of the machine's own choice."""
+        ...
+
+    def restore_retained(self, kept: Mapping[str, Values], plant_ns: int) -> None:
+        """Power is back at `plant_ns` after having gone at the last advance.
+
+        The PLC boots with `kept` and has forgotten the rest; the physics has gone on meanwhile with all outputs off.
         """
         ...

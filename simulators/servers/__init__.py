@@ -7,8 +7,9 @@ built as `Class(equipment, endpoint, write)`; construction checks its arguments 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from enum import IntEnum
 from importlib import import_module
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from configs.schema import Equipment
 from configs.schema import Protocol as Wire
@@ -31,6 +32,26 @@ class Server(Protocol):
 
     async def stop(self) -> None:
         """Close the socket and every connection. Safe at any time, also after a failed start."""
+        ...
+
+
+class Quality(IntEnum):
+    """How far a shown value may be believed. What is not mentioned is good."""
+
+    GOOD = 0
+    UNCERTAIN = 1
+    BAD = 2
+
+
+@runtime_checkable
+class ShowsQuality(Protocol):
+    """A server whose protocol says how far a value may be believed. Modbus has no such thing, so its server is none."""
+
+    def qualify(self, quality: Mapping[str, Quality]) -> None:
+        """Quality by tag from the next publish on; a tag that is not named is good again.
+
+        A change of quality alone is a change: subscribers are told. The values of a tag that is BAD are NaN.
+        """
         ...
 
 
