@@ -23,6 +23,7 @@ from twin.loading_map_model import TUNE_SAMPLES, Samples, coupling, prior, sampl
 Float64Array = NDArray[np.float64]
 Codes = NDArray[np.uint8]
 
+FIRST_TUNE = 4  # samples for each lane
 PAST = ("where_m", "lane", "gauge", "value")  # of a checkpoint: as many as there are samples
 
 
@@ -59,7 +60,7 @@ class LiveLoadingMap:
         self._x, self._p = np.zeros(k.LANE + self.lanes), np.zeros((k.LANE + self.lanes,) * 2)
         self._memory = np.zeros(k.M_LANE + self.lanes)
         self._past = samples([], [], [], self.lanes, self.width_m)
-        self._next_tune, self._seen = 4 * self.lanes, 0
+        self._next_tune, self._seen = FIRST_TUNE * self.lanes, 0
 
     def update(
         self, web_position_m: ArrayLike, cross_position_m: ArrayLike, mass_loading_kg_m2: ArrayLike,
@@ -104,7 +105,8 @@ class LiveLoadingMap:
 
     def _tune(self) -> None:
         """Finds the model from the latest samples and filters them again with it. Half as much again: once more."""
-        self._par = tuned(self._past, self._couple, self._par)
+        before = self._par if self._next_tune > FIRST_TUNE * self.lanes else None
+        self._par = tuned(self._past, self._couple, before)
         start_kernel(self._par, self._x, self._p, self._memory)
         self._filter(self._past)
         self._next_tune = min(3 * self._seen // 2, self._seen + TUNE_SAMPLES)

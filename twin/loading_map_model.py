@@ -26,6 +26,7 @@ POSITION_MAX_M = 1e6
 LANES_MAX = 500
 TUNE_SAMPLES = 3000  # enough for every parameter of the model; the map itself uses all samples
 TUNE_RUNS = 90  # of the filter
+TUNE_AGAIN_RUNS = (10, 35)  # before and after the ripple, from parameters found before: the line waits for it
 RIPPLE_CANDIDATES = 8
 ALONE_SD = 8.0  # robust standard deviations
 FALSE_RIPPLE = 1e-3  # chance that pure noise is taken for a ripple (Scargle 1982, equation 18)
@@ -170,10 +171,14 @@ def tuned(s: Samples, couple: Float64Array, before: Float64Array | None = None) 
     par = prior(float(np.median(value)), wet)
     free = [k.P_NOISE, k.P_DRIFT_SD, k.P_DRIFT_M, k.P_WALK] + ([k.P_NOISE_WET] if wet else [])
     # Half a search is enough to see a ripple by; the second starts afresh around what the first found.
-    tune_kernel(par, np.array(free, dtype=np.int64), couple, where, lane, gauge, value, TUNE_RUNS // 2)
+    first_runs, last_runs = TUNE_RUNS // 2, TUNE_RUNS
+    if before is not None:
+        par[free] = before[free]
+        first_runs, last_runs = TUNE_AGAIN_RUNS
+    tune_kernel(par, np.array(free, dtype=np.int64), couple, where, lane, gauge, value, first_runs)
     if _find_ripple(par, couple, s, known_m):
         free.append(k.P_RIPPLE_SD)
-    tune_kernel(par, np.array(free, dtype=np.int64), couple, where, lane, gauge, value, TUNE_RUNS)
+    tune_kernel(par, np.array(free, dtype=np.int64), couple, where, lane, gauge, value, last_runs)
     return par
 
 
