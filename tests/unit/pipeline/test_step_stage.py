@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -225,3 +226,20 @@ def test_a_checkpoint_of_another_kind_is_refused(polled_at_1_s: list[Frame]) -> 
     empty = Waiting(2)
     empty.restore(Waiting(2).checkpoint())
     assert len(empty) == 0
+
+
+def test_a_rack_that_does_not_count_its_steps_time_gets_what_the_samples_alone_can_tell(
+    polled_at_1_s: list[Frame], fine: list[Frame]
+) -> None:
+    def without(given: Iterable[Frame]) -> list[Frame]:
+        return [replace(f, columns={n: c for n, c in f.columns.items() if n != "step_time_s"}) for f in given]
+
+    found = fed(stage()[0], without(polled_at_1_s))
+    for name in ("r_10s_ohm", "r_30s_ohm"):
+        wanted = by_channel(fine, "cell_pulse", name, PULSE_STEP)
+        assert by_channel(found, "cell_pulse", name, PULSE_STEP) == pytest.approx(wanted)
+    total = by_channel(found, "cell_ecm", "total_ohm", PULSE_STEP)
+    assert total == pytest.approx(by_channel(fine, "cell_ecm", "total_ohm", PULSE_STEP), rel=0.03)
+    coarse = fed(stage()[0], without(frames(10, SECONDS, CHANNELS)))
+    assert set(by_channel(coarse, "cell_ecm", "status", PULSE_STEP).values()) == {status.NOT_SAMPLED}
+    assert not np.isfinite(list(by_channel(coarse, "cell_ecm", "total_ohm", PULSE_STEP).values())).any()
