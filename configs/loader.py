@@ -20,7 +20,9 @@ from configs.document import Document, read_document
 from configs.errors import ConfigError, Problem
 from configs.explain import schema_of, validate, value_at
 from configs.fits import check_equipment, check_fits
+from configs.scenario_checks import check_scenario
 from configs.schema import CellModel, CoatingRecipe, Equipment, FormationRecipe, LineFile
+from configs.schema.scenario import Scenario
 from configs.toml_lines import KeyPath
 
 M = TypeVar("M", bound=BaseModel)
@@ -46,8 +48,34 @@ def load_line(path: Path) -> LoadedLine:
     return _Loading(path).line()
 
 
+@dataclass(frozen=True, slots=True)
+class LoadedScenario:
+    """A scenario whose devices and tags the line has. Kinds and their settings are the simulators' to judge."""
+
+    file: Scenario
+    document: Document  # for messages about its entries: document.problem(("fault", k, key), ...)
+
+
+def load_scenario(name: str | Path, line: LoadedLine) -> LoadedScenario:
+    """The scenario of that name under configs/scenarios, or in that file. Raises ConfigError with all problems."""
+    path, label = Path(name), str(name)
+    if path.suffix != ".toml" and len(path.parts) == 1:
+        known = packaged("scenarios")
+        if str(name) not in known:
+            raise ConfigError([Problem(f"scenario '{name}'", None, "", *_unknown(str(name), "scenarios", known))])
+        path, label = known[str(name)], f"configs/scenarios/{name}.toml"
+    document = read_document(path, label)
+    checked = validate(document, Scenario)
+    problems = list(checked.problems)
+    if checked.model is not None:
+        problems += check_scenario(document, checked.model, line.file, line.equipment)
+    if checked.model is None or problems:
+        raise ConfigError(_in_order(problems))
+    return LoadedScenario(checked.model, document)
+
+
 def packaged(folder: str) -> dict[str, Path]:
-    """Names and files that come with celltwin under configs/<folder>: lines, equipment, recipes or cells."""
+    """Names and files that come with celltwin under configs/<folder>: lines, equipment, recipes, cells or scenarios."""
     root = Path(str(resources.files("configs"))) / folder
     return {file.stem: file for file in sorted(root.glob("*.toml"))}
 
@@ -166,7 +194,7 @@ def _tables(value: object) -> list[dict[str, Any]]:
 
 
 def _unknown(name: str, folder: str, known: Mapping[str, Path]) -> tuple[str, str]:
-    what = {"equipment": "equipment type", "recipes": "recipe", "cells": "cell model"}[folder]
+    what = {"equipment": "equipment type", "recipes": "recipe", "cells": "cell model", "scenarios": "scenario"}[folder]
     close = get_close_matches(name, known, n=1, cutoff=0.5)
     mean = f"did you mean '{close[0]}'? " if close else ""
     have = f"celltwin has {', '.join(known)}" if known else f"celltwin has no file under configs/{folder}"

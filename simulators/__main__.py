@@ -39,13 +39,15 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="run folder; the truth goes to truth/DEVICE in it")
     parser.add_argument("--time-base", required=True, help="PLANT_START_NS,WALL_START_NS,SPEED, or - for stdin")
     parser.add_argument("--seed", type=int, default=None, help="instead of the line file's")
+    parser.add_argument("--scenario", default=None, help="what breaks when: a name under configs/scenarios, or a file")
     parser.add_argument("--parent-pid", type=int, default=None, help="end when this process is gone")
     return parser.parse_args(argv)
 
 
 def prepare(args: argparse.Namespace) -> Job:
     """Builds the device's machine, server and truth file. Raises ConfigError, ValueError or OSError for bad input."""
-    from configs.loader import load_line
+    from configs.loader import load_line, load_scenario
+    from simulators.faults.setup import Faults
     from simulators.machines import build_machine
     from simulators.process import Job, device_seed
     from simulators.servers import build_server
@@ -64,18 +66,21 @@ def prepare(args: argparse.Namespace) -> Job:
     seed = device_seed(simulation.seed if args.seed is None else args.seed, args.device)
     # Built twice: the first one compiles or loads kernels and libraries, which would cost plant time at a high speed.
     spare = build_machine(name, equipment, 0, seed, parameters)
-    build_server(equipment, endpoint, spare.write)
+    spare_server = build_server(equipment, endpoint, spare.write)
+    scenario = None if args.scenario is None else load_scenario(args.scenario, line)
+    faults = None if scenario is None else Faults(scenario, args.device, equipment, seed, (spare, spare_server))
     if given is None:
         _say(f"warm {args.device}")
     base = given or TimeBase.parse(sys.stdin.readline())
     truth = TruthWriter(args.out, args.device)
     start_ns = max(base.plant_start_ns, base.plant_ns(time.time_ns()))
     machine = build_machine(name, equipment, start_ns, seed, parameters)
-    server = build_server(equipment, endpoint, machine.write)
+    plant, log = (None, None) if faults is None else faults.plant(machine, base, start_ns, args.out, _complain)
+    server = build_server(equipment, endpoint, machine.write if plant is None else plant.write)
     # What start-up made stays: a collector that walks the compiler's objects stops the scan for a quarter of a second.
     gc.collect()
     gc.freeze()
-    return Job(args.device, endpoint, machine, server, truth, base, start_ns)
+    return Job(args.device, endpoint, machine, server, truth, base, start_ns, plant, log)
 
 
 async def _run(job: Job, parent_pid: int | None) -> None:

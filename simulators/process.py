@@ -3,6 +3,8 @@
 Here is the only place in the simulators that reads the wall clock. Theory of operation: a scan advances the machine to
 a grid point of plant time and publishes its outputs in one piece; a client's write goes straight to machine.write and
 acts at the next scan. A process that cannot keep up stays honest: it strides through all of the physics, late.
+With a scenario the machine is a Plant, which breaks at its plant times by itself; what breaks in the server is switched
+here, before the scan that follows it is shown.
 """
 
 from __future__ import annotations
@@ -14,11 +16,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from zlib import crc32
 
+from simulators.faults.plant import Plant
+from simulators.faults.timetable import Place
 from simulators.machine import Machine
 from simulators.scheduler import Pace, Schedule
-from simulators.servers import Server
+from simulators.servers import Server, ShowsQuality
 from simulators.timebase import NS_PER_S, TimeBase
-from simulators.truth import TruthWriter
+from simulators.truth import FaultLog, TruthWriter
 
 # Longest sleep: how soon a stop or the parent's death is seen.
 MAX_SLEEP_S = 0.1
@@ -38,6 +42,8 @@ class Job:
     truth: TruthWriter
     base: TimeBase
     start_ns: int  # plant time that the machine was built at
+    plant: Plant | None = None  # the machine on a scenario's timetable; None: nothing breaks
+    faults: FaultLog | None = None
 
 
 def device_seed(seed: int, device: str) -> int:
@@ -73,6 +79,7 @@ class ScanLoop:
         self._ready = ready
         self._complain = complain
         self._wall_ns = wall_ns
+        self._machine: Machine = job.machine if job.plant is None else job.plant
         self._schedule = Schedule(job.start_ns, job.machine.scan_s, job.base.speed)
         self._truth_ns = round(job.machine.truth_period_s * NS_PER_S)
         self._at_ns = job.start_ns
@@ -82,9 +89,12 @@ class ScanLoop:
         """Serve until `stop` is set or the parent is gone. Raises OSError when the server cannot listen."""
         job = self._job
         try:
-            await job.server.publish(job.machine.outputs(), self._at_ns)
+            if job.plant is not None:
+                job.plant.advance(self._at_ns)  # what is broken from the start
+            await self._publish()
             await job.server.start()
             self._ready(f"ready {job.device} {job.endpoint}")
+            await self._switch_server()
             await self._scan_until(stop, parent_alive)
         finally:
             await job.server.stop()
@@ -100,16 +110,45 @@ class ScanLoop:
                 await asyncio.sleep(min(max(due_s, 0.0), MAX_SLEEP_S))
                 continue
             self._advance(target_ns)
-            await job.server.publish(job.machine.outputs(), target_ns)
+            await self._switch_server()
+            await self._publish()
             self._tell(self._schedule.pace(job.base.plant_ns(self._wall_ns())))
             if self._wall_ns() - flushed_ns > TRUTH_FLUSH_WALL_S * NS_PER_S:
                 flushed_ns = self._wall_ns()
                 self._flush_truth()
             await asyncio.sleep(0)  # clients are answered also while we catch up
 
+    async def _publish(self) -> None:
+        """Show the machine as it is now, through its instruments."""
+        plant, server = self._job.plant, self._job.server
+        if plant is None:
+            await server.publish(self._machine.outputs(), self._at_ns)
+            return
+        if not plant.powered:
+            return
+        shown = plant.shown()
+        if isinstance(server, ShowsQuality):
+            server.qualify(shown.quality)
+        await server.publish(shown.outputs, shown.stamp_ns)
+
+    async def _switch_server(self) -> None:
+        """What has begun and ended in the server, in order. Raises OSError when it cannot listen after a power fail."""
+        plant, server = self._job.plant, self._job.server
+        for switch in plant.server_switches() if plant is not None else ():
+            if switch.entry.place is Place.SERVER:
+                try:
+                    server.fault(switch.entry.kind, switch.on, switch.entry.settings)  # type: ignore[attr-defined]
+                except ValueError as error:
+                    self._complain(f"{self._job.device}: {error}")
+            elif switch.on:
+                await server.stop()
+            else:
+                await self._publish()
+                await server.start()
+
     def _advance(self, target_ns: int) -> None:
         """Move the machine to `target_ns` and record truth at every period on the way."""
-        machine = self._job.machine
+        machine = self._machine
         while (mark_ns := (self._at_ns // self._truth_ns + 1) * self._truth_ns) <= target_ns:
             machine.advance(mark_ns)
             self._job.truth.add(mark_ns, machine.truth())
@@ -127,6 +166,8 @@ class ScanLoop:
     def _flush_truth(self) -> None:
         try:
             self._job.truth.flush()
+            if self._job.faults is not None:
+                self._job.faults.flush()
         except OSError as error:
             if not self._truth_failed:
                 self._complain(f"{self._job.device}: the truth file cannot be written, the plant runs on: {error}")

@@ -1,11 +1,14 @@
 """Writes what no instrument shows to truth/<device>/part-NNNNN.parquet: for tests and the report, never for the twin.
 
+What was broken, and when, goes to truth/<device>/faults.parquet/part-NNNNN.parquet: a folder that reads as one table.
+
 A part is complete before its name ends in .parquet (written aside, then renamed), so a reader may open every file it
 sees while the line runs.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from simulators.faults.timetable import Switch
 from simulators.machine import Values
 
 # Bound on what is kept when the disk is full: a day of minutes.
@@ -54,14 +58,7 @@ class TruthWriter:
         """Write what there is as one part. Raises OSError; the records are kept for the next try."""
         if not self._records:
             return
-        path = self._folder / f"part-{self._part:05d}.parquet"
-        aside = self._folder / f".{path.name}.part"
-        try:
-            pq.write_table(self._table(), aside, compression="zstd")
-            aside.replace(path)
-        except (OSError, pa.ArrowException) as error:
-            aside.unlink(missing_ok=True)
-            raise OSError(f"{path}: {error}") from error
+        _write_part(self._table(), self._folder / f"part-{self._part:05d}.parquet")
         self._part += 1
         self._times, self._records = [], []
 
@@ -82,3 +79,69 @@ class TruthWriter:
 def _arrow(kind: pa.DataType, values: NDArray[Any]) -> pa.Array:
     """The array as a column. pa.array would import pandas to ask whether it is a Series: half a second, in mid-scan."""
     return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
+
+
+_FAULT_COLUMNS = pa.schema(
+    [
+        ("time", pa.timestamp("ns", tz="UTC")),
+        ("device", pa.string()),
+        ("scenario", pa.string()),
+        ("entry", pa.int32()),  # place in the scenario file, from 1
+        ("place", pa.string()),  # machine, instrument, server, power
+        ("kind", pa.string()),
+        ("event", pa.string()),  # begin, end
+        ("settings", pa.string()),  # JSON
+        ("text", pa.string()),
+        ("refused", pa.string()),  # why it had no effect; empty: it had
+    ]
+)
+
+
+class FaultLog:
+    """What began and what ended, one row each. The folder is made with the first row: a good day leaves none."""
+
+    def __init__(self, out: Path, device: str, scenario: str) -> None:
+        """Touches nothing."""
+        self._folder = out / "truth" / device / "faults.parquet"
+        self._device, self._scenario = device, scenario
+        self._rows: list[dict[str, Any]] = []
+
+    def add(self, switch: Switch, refused: str = "") -> None:
+        """One row. Only the last ones are kept where none can be written."""
+        entry = switch.entry
+        self._rows.append(
+            {
+                "time": switch.plant_ns,
+                "device": self._device,
+                "scenario": self._scenario,
+                "entry": entry.number,
+                "place": entry.place.value,
+                "kind": entry.kind,
+                "event": "begin" if switch.on else "end",
+                "settings": json.dumps(dict(entry.settings)),
+                "text": entry.text,
+                "refused": refused,
+            }
+        )
+        del self._rows[:-MAX_RECORDS]
+
+    def flush(self) -> None:
+        """Write what there is as one part. Raises OSError; the rows are kept for the next try."""
+        if not self._rows:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        columns = {name: [row[name] for row in self._rows] for name in _FAULT_COLUMNS.names}
+        path = self._folder / f"part-{next_part(self._folder):05d}.parquet"
+        _write_part(pa.table(columns, schema=_FAULT_COLUMNS), path)
+        self._rows = []
+
+
+def _write_part(table: pa.Table, path: Path) -> None:
+    """A whole file or none. Raises OSError."""
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        pq.write_table(table, aside, compression="zstd")
+        aside.replace(path)
+    except (OSError, pa.ArrowException) as error:
+        aside.unlink(missing_ok=True)
+        raise OSError(f"{path}: {error}") from error
