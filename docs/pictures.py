@@ -73,7 +73,12 @@ PICTURES = (
     Picture("relaxation", "coin_formation", pick=last_rest),
 )
 
-TWINS: dict[str, Callable[[Path, Path], None]] = {"ecm": twins.ecm, "loading": twins.loading, "spc": twins.spc}
+TWINS: dict[str, Callable[[Path, Path], None]] = {
+    "ekf": twins.ekf,
+    "ecm": twins.ecm,
+    "loading": twins.loading,
+    "spc": twins.spc,
+}
 
 
 def draw(figure: Mapping[str, Any], path: Path) -> None:

@@ -5,6 +5,8 @@ Called by docs/pictures.py. What is measured and what is drawn by a seed is said
 
 from __future__ import annotations
 
+import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -13,7 +15,10 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+import configs
+from configs.schema import CellModel
 from twin.ecm import fit_ecm
+from twin.ekf import CellFilter
 from twin.loading import WebLoading
 from twin.loading_map import loading_map
 from twin.spc import CusumChart, EwmaChart, IndividualsChart
@@ -56,6 +61,64 @@ def ecm(data: Path, path: Path) -> None:
     below.set_ylim(-3, 3)
     below.set_ylabel("rest [mV]")
     below.set_xlabel("time since the step [s]")
+    _save(figure, path)
+
+
+@dataclass(frozen=True)
+class Leg:
+    """One slow discharge or charge of the measured LFP cell; `soc` is counted from its full or empty end."""
+
+    time_ns: np.ndarray
+    voltage_v: np.ndarray
+    current_a: np.ndarray
+    soc: np.ndarray
+
+
+def _leg(rows: pl.DataFrame, script: int, capacity_ah: float) -> Leg:
+    part = rows.filter((pl.col("script") == script) & (pl.col("current_a").abs() > 0.02)).sort("time_s")
+    charging = part["current_a"][0] > 0.0
+    moved = part["charge_capacity_ah" if charging else "discharge_capacity_ah"].to_numpy()
+    soc = (moved - moved[0]) / capacity_ah
+    volts, amps = part["voltage_v"].to_numpy(), part["current_a"].to_numpy()
+    stamps = (part["time_s"].to_numpy() * 1e9).astype(np.int64) + 10**18
+    return Leg(stamps, volts, amps, soc if charging else 1.0 - soc)
+
+
+def _met(model: CellModel, leg: Leg, soc: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """True SOC, estimate and SD of a filter that meets the cell at `soc` and knows nothing of its past."""
+    keep = np.flatnonzero((leg.soc <= soc) if leg.soc[0] > 0.5 else (leg.soc >= soc))
+    twin, found = CellFilter(model, 1), []
+    for k in keep:
+        one = (leg.time_ns[k : k + 1], leg.voltage_v[k : k + 1], leg.current_a[k : k + 1])
+        states = twin.update(*one, np.array([25.0]), np.zeros(1, dtype=np.uint8))
+        found.append((states.soc[0], states.soc_sd[0]))
+    estimate = np.array(found)
+    return leg.soc[keep], estimate[:, 0], estimate[:, 1]
+
+
+def ekf(data: Path, path: Path) -> None:
+    """Two filters on the plateau of a measured LFP cell: one knows how wrong its OCV may be, one takes it for exact."""
+    folder = Path(configs.__file__).parent / "cells"
+    honest = CellModel.model_validate(tomllib.loads((folder / "a123_26650.toml").read_text(encoding="utf-8")))
+    sure = honest.model_copy(update={"ocv_sd_v": 0.0, "ocv_sd_soc": 0.0})
+    rows = pl.read_parquet(data / "a123_ocv_25c.parquet")
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH_IN, 3.6), sharey=True, layout="constrained")
+    for ax, script, met, title in zip(axes, (1, 3), (0.65, 0.35), ("discharge", "charge"), strict=True):
+        leg = _leg(rows, script, honest.capacity_ah)
+        true, soc, sd = _met(honest, leg, met)
+        ax.fill_between(true, soc - 1.96 * sd, soc + 1.96 * sd, color=BLUE, alpha=0.2, lw=0, label="95 % band")
+        ax.plot(true, soc, color=BLUE, lw=1.3, label="estimate")
+        true, soc, _ = _met(sure, leg, met)
+        ax.plot(true, soc, color=ORANGE, lw=1.0, label="OCV taken for exact (its band is thinner than the line)")
+        ax.plot([0, 1], [0, 1], "--", color=GREY, lw=0.8, label="truth")
+        ax.set_title(f"C/30 {title}, met at {met:.0%} SOC", fontsize=9, loc="left")
+        ax.set_xlabel("true SOC")
+        ax.set_xlim((0.0, met) if script == 1 else (met, 1.0))
+        ax.set_ylim(0, 1)
+        ax.grid(color="#e3e8eb", lw=0.6)
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel("SOC")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     _save(figure, path)
 
 
