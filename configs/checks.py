@@ -11,7 +11,15 @@ from difflib import get_close_matches
 
 from configs.chart_checks import check_charts
 from configs.document import Document
-from configs.endpoint import MODBUS_SCHEME, OPCUA_SCHEME, Endpoint, is_loopback, parse_endpoint
+from configs.endpoint import (
+    MODBUS_RTU_SCHEME,
+    MODBUS_SCHEMES,
+    MODBUS_TLS_SCHEME,
+    OPCUA_SCHEME,
+    Endpoint,
+    is_loopback,
+    parse_endpoint,
+)
 from configs.errors import Problem
 from configs.schema import CellModel, CoatingRecipe, Equipment, FormationRecipe, LineFile, Protocol
 from configs.toml_lines import KeyPath
@@ -25,7 +33,7 @@ CELL_TAGS = ("voltage_v", "current_a", "temperature_c")
 WEB_TAGS = ("gauge_mass_loading_kg_m2", "gauge_cross_position_m", "gauge_web_position_m")
 """What the loading statistics read of the scanning gauge."""
 
-_SCHEMES = {Protocol.MODBUS: MODBUS_SCHEME, Protocol.OPCUA: OPCUA_SCHEME}
+_SCHEMES = {Protocol.MODBUS: MODBUS_SCHEMES, Protocol.OPCUA: (OPCUA_SCHEME,)}
 
 
 @dataclass(slots=True)
@@ -47,7 +55,7 @@ Found = tuple[KeyPath, str, str]
 def check_line(loaded: Loaded, line: LineFile) -> list[Problem]:
     """Every disagreement within the line file, and between it and the equipment types."""
     checks: tuple[Callable[[Loaded, LineFile], Iterator[Found]], ...] = (
-        _endpoints, _web_port, _retries, _cell_twins, _web_twins, _charts, _machines, _start,
+        _endpoints, _tls, _web_port, _retries, _cell_twins, _web_twins, _charts, _machines, _start,
     )  # fmt: skip
     found = [one for check in checks for one in check(loaded, line)]
     return [loaded.line.problem(path, what, hint) for path, what, hint in found if path not in loaded.wrong]
@@ -59,8 +67,10 @@ def _parsed(line: LineFile) -> Iterator[tuple[KeyPath, str, Endpoint | str]]:
         at: KeyPath = ("device", k, "endpoint")
         try:
             parts = parse_endpoint(device.endpoint)
-            if parts.scheme == MODBUS_SCHEME:
+            if parts.scheme in MODBUS_SCHEMES:
                 _ = parts.unit
+            if parts.scheme == MODBUS_RTU_SCHEME:
+                _ = parts.serial
         except ValueError as error:
             yield at, device.id, str(error)
         else:
@@ -75,17 +85,24 @@ def _endpoints(loaded: Loaded, line: LineFile) -> Iterator[Found]:
             continue
         if device in loaded.equipment:
             kind = loaded.equipment[device][1]
-            scheme = _SCHEMES[kind.protocol]
-            if parts.scheme != scheme:
-                yield at, f"equipment '{kind.name}' speaks {kind.protocol.value}: expected {scheme}://...", ""
-        where = (parts.host, parts.port, parts.unit) if parts.scheme == MODBUS_SCHEME else parts
+            schemes = _SCHEMES[kind.protocol]
+            if parts.scheme not in schemes:
+                yield at, f"equipment '{kind.name}' speaks {kind.protocol.value}: expected {schemes[0]}://...", ""
+        place = parts.listens_on
+        where = (*place, "unit", parts.unit) if parts.scheme in MODBUS_SCHEMES else parts
         if where in seen:
             yield at, f"device '{seen[where]}' has the same endpoint", "two devices cannot answer on one address"
-        elif line.simulation is not None and (parts.host, parts.port) in seen:
-            other = seen[parts.host, parts.port]
+        elif line.simulation is not None and place in seen:
+            other = seen[place]
             yield at, f"device '{other}' has the same port", "each simulated machine listens on a port of its own"
         seen.setdefault(where, device)
-        seen.setdefault((parts.host, parts.port), device)
+        seen.setdefault(place, device)
+
+
+def _tls(_: Loaded, line: LineFile) -> Iterator[Found]:
+    for k, device in enumerate(line.device):
+        if device.tls is not None and not device.endpoint.startswith(MODBUS_TLS_SCHEME + "://"):
+            yield ("device", k, "tls"), f"endpoint {device.endpoint} is not encrypted", f"use {MODBUS_TLS_SCHEME}://..."
 
 
 def _web_port(_: Loaded, line: LineFile) -> Iterator[Found]:

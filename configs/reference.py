@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from configs.explain import schema_of
 from configs.loader import packaged
 from configs.schema import CellModel, CoatingRecipe, Equipment, FormationRecipe, LineFile
+from configs.schema.scenario import Scenario
 from configs.words import NAME, Schema, expected
 
 TARGET = Path(__file__).parents[1] / "docs" / "configuration.md"
@@ -72,6 +73,7 @@ _FILES: tuple[tuple[str, str, str, type[BaseModel]], ...] = (
     ("Formation recipe", "recipes", "formation", FormationRecipe),
     ("Coating recipe", "recipes", "coating", CoatingRecipe),
     ("Cell model", "cells", "", CellModel),
+    ("Scenario", "scenarios", "", Scenario),
 )
 
 

@@ -12,7 +12,9 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from configs.schema.base import Name, NonNegative, Positive, Strict
+from configs.schema.base import Name, NonNegative, Strict
+from configs.schema.modbus import ByteOrder, ModbusOptions, Unit, WordOrder
+from configs.schema.opcua import OpcUaOptions
 
 _MEANING = re.compile(r"(\d+)\s+([^,;]+)")
 
@@ -32,20 +34,15 @@ class ValueType(Enum):
     UINT16 = "uint16"
     INT32 = "int32"
     UINT32 = "uint32"
+    INT64 = "int64"  # read into float64: exact up to 2^53
+    UINT64 = "uint64"
     FLOAT32 = "float32"
     FLOAT64 = "float64"
 
     @property
     def registers(self) -> int:
         """Modbus registers that one value takes."""
-        return {"bool": 1, "int16": 1, "uint16": 1, "int32": 2, "uint32": 2, "float32": 2, "float64": 4}[self.value]
-
-
-class WordOrder(Enum):
-    """Order of the 16-bit words of a 32- or 64-bit value; bytes within a word are always big-endian (Modbus V1.1b3)."""
-
-    BIG = "big"
-    LITTLE = "little"
+        return {"32": 2, "64": 4}.get(self.value[-2:], 1)
 
 
 class Access(Enum):
@@ -72,6 +69,8 @@ class Tag(Strict):
     min: float | None = Field(default=None, description="Lowest believable (read) or permitted (write) value.")
     max: float | None = Field(default=None, description="Highest believable (read) or permitted (write) value.")
     access: Access = Field(default=Access.READ, description="read, write or command.")
+    word_order: WordOrder | None = Field(default=None, description="Modbus only: where it is not the equipment's.")
+    byte_order: ByteOrder | None = Field(default=None, description="Modbus only: where it is not the equipment's.")
     text: str = Field(default="", description="One line for people.")
 
     @model_validator(mode="after")
@@ -102,8 +101,11 @@ class Group(Strict):
     text: str = Field(default="", description="One line for people.")
     table: str = Field(
         default="input",
-        pattern="^(input|holding)$",
-        description="Modbus only: which register table the tags lie in.",
+        pattern="^(input|holding|discrete|coil)$",
+        description="Modbus only: which table the tags lie in; discrete and coil hold bits.",
+    )
+    unit: Unit | None = Field(
+        default=None, description="Modbus only: unit behind the same endpoint, where it is not the endpoint's."
     )
     points: int = Field(default=1, ge=1, le=10_000, description="Values per tag.")
     point_name: Name | None = Field(default=None, description="What a point is: channel, lane, zone, step.")
@@ -130,25 +132,6 @@ class Group(Strict):
         if (self.points > 1) != (self.point_name is not None):
             raise ValueError("points > 1 and point_name go together: say what a point is")
         return self
-
-
-class ModbusOptions(Strict):
-    """How this equipment wants to be read over Modbus."""
-
-    max_block_registers: int = Field(default=125, ge=1, le=125, description="Most registers in one read.")
-    max_gap_registers: int = Field(default=16, ge=0, le=124, description="Unused registers worth reading through.")
-    word_order: WordOrder = Field(default=WordOrder.BIG, description="Word order of multi-register values.")
-    timeout_s: Positive = Field(default=1.0, description="Wall seconds that one request may take.")
-
-
-class OpcUaOptions(Strict):
-    """How this equipment wants to be read over OPC UA."""
-
-    namespace: str = Field(description="Namespace URI of all node identifiers; its index is looked up at each connect.")
-    publishing_interval_s: Positive = Field(default=0.1, description="Wall seconds between notification batches.")
-    queue_outage_s: Positive = Field(default=30.0, description="Wall seconds of samples that the server shall queue.")
-    max_items_per_call: int = Field(default=50, ge=1, le=1000, description="Monitored items or nodes in one request.")
-    timeout_s: Positive = Field(default=4.0, description="Wall seconds that one request may take.")
 
 
 class MachineControl(Strict):
@@ -206,12 +189,21 @@ class Equipment(Strict):
                     wrong.append(f"tag '{tag.name}' is in group '{seen[tag.name]}' and in group '{group.name}'")
                 seen[tag.name] = group.name
                 wrong += self._address_faults(group, tag)
+        for where, name in self._server_tags():
+            if name not in seen:
+                wrong.append(f"opcua.server.{where} names tag '{name}', which no group has")
         for key, name in self.control or ():
             if key in CONTROL_TAGS and name is not None and name not in seen:
                 wrong.append(f"control.{key} names tag '{name}', which no group has")
         if wrong:
             raise ValueError("\n".join(wrong))  # one mistake a line: the loader tells them all at once
         return self
+
+    def _server_tags(self) -> list[tuple[str, str]]:
+        if self.opcua is None:
+            return []
+        server = self.opcua.server
+        return [("history", name) for name in server.history] + [("alarm", alarm.tag) for alarm in server.alarm]
 
     def _address_faults(self, group: Group, tag: Tag) -> list[str]:
         if self.protocol is Protocol.OPCUA:
@@ -220,11 +212,17 @@ class Equipment(Strict):
             return [f"tag '{tag.name}': an OPC UA address is a node identifier such as 's=Web.Speed'"]
         if not isinstance(tag.address, int):
             return [f"tag '{tag.name}': a Modbus address is a register number, not '{tag.address}'"]
+        return self._register_faults(group, tag, tag.address)
+
+    @staticmethod
+    def _register_faults(group: Group, tag: Tag, address: int) -> list[str]:
+        if group.table in {"discrete", "coil"} and tag.type is not ValueType.BOOL:
+            return [f"tag '{tag.name}': table '{group.table}' holds bits, not {tag.type.value}"]
         if group.points > 1 and group.stride < tag.type.registers:
             return [f"group '{group.name}': stride {group.stride} is shorter than tag '{tag.name}'"]
-        last = tag.address + (group.points - 1) * group.stride + tag.type.registers - 1
-        if tag.address < 0 or last > 65_535:
-            return [f"tag '{tag.name}': registers {tag.address} to {last} leave the range 0 to 65535"]
+        last = address + (group.points - 1) * group.stride + tag.type.registers - 1
+        if address < 0 or last > 65_535:
+            return [f"tag '{tag.name}': registers {address} to {last} leave the range 0 to 65535"]
         return []
 
     def find(self, tag_name: str) -> tuple[Group, Tag] | None:

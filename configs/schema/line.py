@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from configs.schema.base import Name, NonNegative, Port, Positive, Strict
 from configs.schema.chart import Chart
+from configs.schema.modbus import DeviceTls
 
 
 class Line(Strict):
@@ -25,9 +26,11 @@ class Device(Strict):
     id: Name = Field(description="Short name of this machine, unique on the line.")
     equipment: str = Field(description="Equipment type: a name under configs/equipment or a path beside the line file.")
     endpoint: str = Field(
-        pattern=r"^(modbus|opc)\.tcp://[^/\s:]+:\d+(/\S*)?$",
-        description="modbus.tcp://host:port/unit or opc.tcp://host:port/path.",
+        pattern=r"^((modbus\.(tcp|tls|rtu\+tcp)|opc\.tcp)://[^/\s:]+:\d+(/\S*)?|modbus\.rtu:///[^\s?]+(\?\S*)?)$",
+        description="modbus.tcp://host:port/unit (or modbus.tls, modbus.rtu+tcp), modbus.rtu:///path?unit=1 "
+        "or opc.tcp://host:port/path.",
     )
+    tls: DeviceTls | None = Field(default=None, description="For modbus.tls; absent: the system's authorities.")
     recipe: str | None = Field(default=None, description="Recipe to run: a name under configs/recipes or a path.")
     lot: str = Field(default="", max_length=64, description="Lot on the machine; a tag on its points in InfluxDB.")
     retry_min_s: Positive = Field(default=0.5, description="Wall seconds to the first reconnection attempt.")

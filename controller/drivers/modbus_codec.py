@@ -1,6 +1,7 @@
 """Registers <-> values, a whole column at a time. Pure; knows neither sockets nor time nor which blocks were read.
 
-Bytes within a register are big-endian (Modbus Application Protocol V1.1b3, 4.2); the order of registers is the plan's.
+Bytes within a register are big-endian (Modbus Application Protocol V1.1b3, 4.2) unless the equipment turns them; the
+order of registers is the plan's.
 Modbus has no status per value, so rows that we judge carry codes of our own, above the one byte of its exceptions.
 """
 
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.schema import Tag, ValueType, WordOrder
+from configs.schema import ByteOrder, Tag, ValueType, WordOrder
 from controller.clock import NS_PER_S
 from controller.drivers.modbus_plan import Column
 from controller.errors import CommandError, ProtocolError
@@ -30,6 +31,8 @@ _WIRE = {
     ValueType.UINT16: ">u2",
     ValueType.INT32: ">i4",
     ValueType.UINT32: ">u4",
+    ValueType.INT64: ">i8",
+    ValueType.UINT64: ">u8",
     ValueType.FLOAT32: ">f4",
     ValueType.FLOAT64: ">f8",
 }
@@ -61,6 +64,7 @@ class _Bundle:
         tags = [c.tag for c in columns]
         self.names = [t.name for t in tags]
         self.type = tags[0].type
+        self.turned = columns[0].bytes_turned
         self.dtype = np.dtype(_WIRE[self.type])
         self.index = np.concatenate([c.index.ravel() for c in columns])
         self.scale = np.array([[t.scale] for t in tags]) if any(t.scale != 1 for t in tags) else None
@@ -73,7 +77,8 @@ class _Bundle:
 
     def values(self, registers: Registers) -> Float64Array:
         """(tags, points) in the tags' units; may hold NaN and infinities."""
-        raw = registers.take(self.index).view(self.dtype).astype(np.float64)
+        words = registers.take(self.index)
+        raw = (words.byteswap() if self.turned else words).view(self.dtype).astype(np.float64)
         if self.type is ValueType.BOOL:
             raw = (raw != 0).astype(np.float64)
         values = raw.reshape(len(self.names), -1)
@@ -90,8 +95,10 @@ class Decoder:
     def __init__(self, columns: Sequence[Column]) -> None:
         self._points = columns[0].group.points
         self._order = [c.tag.name for c in columns]
-        types = dict.fromkeys(c.tag.type for c in columns)
-        self._bundles = [_Bundle([c for c in columns if c.tag.type is kind]) for kind in types]
+        kinds: dict[tuple[ValueType, bool], list[Column]] = {}
+        for column in columns:
+            kinds.setdefault((column.tag.type, column.bytes_turned), []).append(column)
+        self._bundles = [_Bundle(alike) for alike in kinds.values()]
 
     def decode(self, registers: Registers) -> Decoded:
         """Any register contents give columns: what is no number is NaN and BAD, what is out of range is UNCERTAIN."""
@@ -130,8 +137,10 @@ def device_time_ns(seconds: Float64Array, milliseconds: Float64Array | None) -> 
     return whole.astype(np.int64) * NS_PER_S + np.rint(rest_ns).astype(np.int64)
 
 
-def encode(tag: Tag, values: Sequence[float], order: WordOrder) -> NDArray[np.uint16]:
-    """Registers (values, registers per value), in wire order, of values in the tag's unit.
+def encode(
+    tag: Tag, values: Sequence[float], order: WordOrder, byte_order: ByteOrder = ByteOrder.BIG
+) -> NDArray[np.uint16]:
+    """Registers (values, registers per value), in wire order, of values in the tag's unit; its own orders go first.
 
     A scaled integer is rounded to the nearest count, which is the device's resolution; an unscaled one must be whole.
     Raises CommandError for what is not finite, not permitted (min, max) or does not fit the raw type.
@@ -153,12 +162,14 @@ def encode(tag: Tag, values: Sequence[float], order: WordOrder) -> NDArray[np.ui
                 _check(tag, wanted, counts != raw, f"is not a whole number, and {tag.type.value} holds nothing else")
             info = np.iinfo(dtype)
             low, high = (0, 1) if tag.type is ValueType.BOOL else (int(info.min), int(info.max))
-            fits = (counts >= low) & (counts <= high)
+            fits = (counts >= low) & (counts < float(high) + 1.0)  # 2^63 - 1 is no float; as one it would be 2^63
             raw = np.where(fits, counts, 0.0)
     _check(tag, wanted, ~fits, f"does not fit {tag.type.value} with scale {tag.scale:g} and offset {tag.offset:g}")
     words = raw.astype(dtype).view(">u2").reshape(len(wanted), -1)
-    if order is WordOrder.LITTLE:
+    if (tag.word_order or order) is WordOrder.LITTLE:
         words = words[:, ::-1]
+    if (tag.byte_order or byte_order) is ByteOrder.LITTLE:
+        words = words.byteswap()
     return words.astype(np.uint16)
 
 

@@ -12,23 +12,28 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.schema import Equipment, Group, ModbusOptions, Tag, WordOrder
+from configs.schema import ByteOrder, Equipment, Group, ModbusOptions, Tag, WordOrder
 from controller.clock import NS_PER_S
 from controller.errors import BadInputError
+
+TABLES = {"input": "input registers", "holding": "holding registers", "discrete": "discrete inputs", "coil": "coils"}
+"""Tables in the order in which they are read, and what their numbers are called."""
 
 Span = tuple[int, int]  # first register, one past the last
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One read request: `count` registers of `table` ("input" or "holding") from zero-based `start`."""
+    """One read request: `count` registers of `table` (a key of TABLES) from zero-based `start`."""
 
     table: str
     start: int
     count: int
+    unit: int | None = None  # None: the endpoint's
 
     def __str__(self) -> str:
-        return f"{self.table} registers {self.start} to {self.start + self.count - 1}"
+        whose = f" of unit {self.unit}" if self.unit is not None else ""
+        return f"{TABLES[self.table]} {self.start} to {self.start + self.count - 1}{whose}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,6 +43,7 @@ class Column:
     group: Group
     tag: Tag
     index: NDArray[np.intp]  # positions in the concatenation of all blocks of the plan
+    bytes_turned: bool = False  # low byte first in every word
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,7 +118,7 @@ def _glue(spans: Sequence[Span], most: int, gap: int) -> list[Span]:
 
 def _spans(options: ModbusOptions, wanted: Sequence[tuple[Group, Tag]]) -> list[Span]:
     """Block spans of one table."""
-    most, gap = options.max_block_registers, options.max_gap_registers
+    most, gap = options.max_block_registers, options.readable_gap
     values: list[Span] = []
     rows: list[Span] = []
     for group in dict.fromkeys(group.name for group, _ in wanted):
@@ -141,31 +147,33 @@ def _spans(options: ModbusOptions, wanted: Sequence[tuple[Group, Tag]]) -> list[
 
 
 def plan_reads(options: ModbusOptions, wanted: Sequence[tuple[Group, Tag]]) -> ReadPlan:
-    """Fewest blocks that keep rows whole, over any tags of any groups; input registers before holding registers.
+    """Fewest blocks that keep rows whole, over any tags of any groups; unit by unit, input registers first.
 
     Raises BadInputError where a value is longer than max_block_registers.
     """
     blocks: list[Block] = []
     columns: dict[str, Column] = {}
     base = 0
-    for table in ("input", "holding"):
-        mine = [(g, t) for g, t in wanted if g.table == table]
-        if not mine:
-            continue
+    tables = list(TABLES)
+    places = sorted({(g.unit or 0, tables.index(g.table)) for g, _ in wanted})
+    for number, k in places:
+        unit, table = number or None, tables[k]
+        mine = [(g, t) for g, t in wanted if (g.unit, g.table) == (unit, table)]
         spans = _spans(options, mine)
         starts = np.array([s for s, _ in spans], dtype=np.intp)
         counts = np.array([e - s for s, e in spans], dtype=np.intp)
         offsets = base + np.concatenate(([0], np.cumsum(counts)[:-1]))
         base += int(counts.sum())
-        blocks.extend(Block(table, s, e - s) for s, e in spans)
+        blocks.extend(Block(table, s, e - s, unit) for s, e in spans)
         for group, tag in mine:
             words = np.arange(tag.type.registers, dtype=np.intp)
-            if options.word_order is WordOrder.LITTLE:
+            if (tag.word_order or options.word_order) is WordOrder.LITTLE:
                 words = words[::-1]
             rows = _first_register(tag) + np.arange(group.points, dtype=np.intp) * group.stride
             address = rows[:, None] + words
             holder = np.searchsorted(starts, address, side="right") - 1
-            columns[tag.name] = Column(group, tag, offsets[holder] + address - starts[holder])
+            turned = (tag.byte_order or options.byte_order) is ByteOrder.LITTLE
+            columns[tag.name] = Column(group, tag, offsets[holder] + address - starts[holder], turned)
     return ReadPlan(tuple(blocks), tuple(columns[t.name] for _, t in wanted))
 
 

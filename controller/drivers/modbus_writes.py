@@ -8,10 +8,11 @@ order within each point, and its registers then touch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from configs.schema import Access, Equipment, Group, ModbusOptions, Tag
 from controller.drivers.modbus_codec import encode
+from controller.drivers.modbus_plan import Block
 from controller.errors import CommandError
 from controller.types import Write
 
@@ -20,14 +21,16 @@ MOST_REGISTERS = 123  # Modbus Application Protocol V1.1b3, 6.12
 
 @dataclass(frozen=True, slots=True)
 class WriteBlock:
-    """One write request: consecutive holding registers from zero-based `start`, and the tags that they belong to."""
+    """One write request: consecutive holding registers (or coils, 0 or 1) from zero-based `start`, and whose they are."""
 
     start: int
     registers: tuple[int, ...]
     tags: tuple[str, ...]
+    table: str = "holding"
+    unit: int | None = None  # None: the endpoint's
 
     def __str__(self) -> str:
-        return f"holding registers {self.start} to {self.start + len(self.registers) - 1}"
+        return str(Block(self.table, self.start, len(self.registers), self.unit))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,8 @@ class _Piece:
     tag: str
     address: int
     registers: tuple[int, ...]
+    table: str
+    unit: int | None
 
 
 def find_writable(equipment: Equipment, write: Write) -> tuple[Group, Tag]:
@@ -47,8 +52,8 @@ def find_writable(equipment: Equipment, write: Write) -> tuple[Group, Tag]:
             f"tag '{write.tag}' does not exist in equipment type '{equipment.name}'", "nothing was written"
         )
     group, tag = found
-    if tag.access is Access.READ or group.table != "holding":
-        why = "is an input register" if group.table != "holding" else "has access 'read'"
+    if tag.access is Access.READ or group.table not in {"holding", "coil"}:
+        why = {"input": "is an input register", "discrete": "is a discrete input"}.get(group.table, "has access 'read'")
         raise CommandError(
             f"tag '{tag.name}' of equipment type '{equipment.name}' {why} and cannot be written",
             "if the device does take it, give the tag access 'write' or 'command' in a group with table 'holding'",
@@ -64,14 +69,15 @@ def find_writable(equipment: Equipment, write: Write) -> tuple[Group, Tag]:
 
 def _batches(equipment: Equipment, writes: Sequence[Write]) -> list[list[_Piece]]:
     """Pieces by run of writes that may go point by point together: set-points of one group, each tag once."""
-    order = (equipment.modbus or ModbusOptions()).word_order
+    options = equipment.modbus or ModbusOptions()
     runs: list[tuple[str, list[list[_Piece]]]] = []  # (key of the run, one list of pieces per tag)
     for write in writes:
         group, tag = find_writable(equipment, write)
-        rows = encode(tag, write.values, order)
+        rows = encode(tag, write.values, options.word_order, options.byte_order)
         first = int(tag.address)
         pieces = [
-            _Piece(tag.name, first + k * group.stride, tuple(int(word) for word in row)) for k, row in enumerate(rows)
+            _Piece(tag.name, first + k * group.stride, tuple(int(word) for word in row), group.table, group.unit)
+            for k, row in enumerate(rows)
         ]
         by_point = group.points > 1 and tag.access is Access.WRITE
         key = group.name if by_point else ""
@@ -100,11 +106,12 @@ def plan_writes(equipment: Equipment, writes: Sequence[Write]) -> tuple[WriteBlo
         last = blocks[-1] if blocks else None
         if (
             last is not None
+            and (last.table, last.unit) == (piece.table, piece.unit)
             and last.start + len(last.registers) == piece.address
             and len(last.registers) + len(piece.registers) <= most
         ):
             tags = last.tags if piece.tag in last.tags else (*last.tags, piece.tag)
-            blocks[-1] = WriteBlock(last.start, last.registers + piece.registers, tags)
+            blocks[-1] = replace(last, registers=last.registers + piece.registers, tags=tags)
         else:
-            blocks.append(WriteBlock(piece.address, piece.registers, (piece.tag,)))
+            blocks.append(WriteBlock(piece.address, piece.registers, (piece.tag,), piece.table, piece.unit))
     return tuple(blocks)

@@ -30,6 +30,8 @@ _VARIANT = {
     ValueType.UINT16: ua.VariantType.UInt16,
     ValueType.INT32: ua.VariantType.Int32,
     ValueType.UINT32: ua.VariantType.UInt32,
+    ValueType.INT64: ua.VariantType.Int64,
+    ValueType.UINT64: ua.VariantType.UInt64,
     ValueType.FLOAT32: ua.VariantType.Float,
     ValueType.FLOAT64: ua.VariantType.Double,
 }
@@ -130,7 +132,7 @@ def encode(tag: Tag, values: Float64Array, points: int) -> Any:
         limits = np.iinfo(kind.value)
         raw = np.rint(raw)
         _check_range(tag, raw, float(limits.min), float(limits.max))
-        plain = [int(x) for x in raw]
+        plain = [min(int(x), int(limits.max)) for x in raw]  # 2^63 - 1 is no float; as one it would be 2^63
     if points == 1:
         return ua.Variant(plain[0], _VARIANT[kind])
     return ua.Variant(plain, _VARIANT[kind], is_array=True)

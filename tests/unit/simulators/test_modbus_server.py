@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,9 +13,11 @@ import pytest
 from configs.schema import Access, Equipment, Group, ModbusOptions, Protocol, Tag, ValueType, WordOrder
 from simulators.machine import Values
 from simulators.servers import build_server
-from simulators.servers.modbus import ModbusServer, _Connection
+from simulators.servers.modbus import ModbusServer
+from simulators.servers.modbus_connection import Connection
+from simulators.servers.modbus_frames import TcpFramer
 from simulators.servers.modbus_image import RegisterImage
-from simulators.servers.modbus_pdu import answer
+from simulators.servers.modbus_pdu import Unit, answer
 
 
 class Plc:
@@ -98,13 +101,14 @@ OUTPUTS = {
 
 
 def _image(word_order: WordOrder = WordOrder.BIG, **changed: list[float]) -> RegisterImage:
-    image = RegisterImage(_equipment(word_order))
+    image = RegisterImage(_equipment(word_order).group, ModbusOptions(word_order=word_order))
     image.publish({name: np.array(values, dtype=float) for name, values in (OUTPUTS | changed).items()})
     return image
 
 
 def _ask(pdu: str, image: RegisterImage | None = None, plc: Plc | None = None) -> str:
-    return answer(bytes.fromhex(pdu), image or _image(), (plc or Plc()).write).hex(" ")
+    unit = Unit.of(_equipment(), None, (plc or Plc()).write)
+    return answer(bytes.fromhex(pdu), replace(unit, image=image or _image())).hex(" ")
 
 
 # MODBUS Application Protocol V1.1b3, sections 6.3, 6.4, 6.6 and 6.12.
@@ -153,7 +157,16 @@ def test_integers_round_and_saturate() -> None:
         ("04 03 E8 00", 3, "cut short"),
         ("06 00 01", 3, "cut short"),
         ("01 00 00 00 01", 1, "coils"),
-        ("2B 0E 01 00", 1, "device identification"),
+        ("05 00 00 FF 00", 1, "a coil"),
+        ("0F 00 00 00 01 01 01", 1, "coils"),
+        ("08 00 00 A5 37", 1, "diagnostics"),
+        ("2B 0D 01 00", 3, "CANopen"),
+        ("2B 0E 05 00", 3, "no such stream"),
+        ("2B 0E 04 03", 2, "no such object"),
+        ("16 00 6B 00", 3, "cut short"),
+        ("16 00 09 00 F2 00 25", 2, "no such register"),
+        ("17 00 6B 00 03 00 01 00 01 02 00", 3, "cut short"),
+        ("17 00 6A 00 03 00 01 00 01 02 00 07", 2, "nothing to read: and so nothing is written"),
         ("06 00 09 00 01", 2, "no such register"),
         ("06 00 CB 00 01", 2, "read-only"),
         ("06 00 C9 43 81", 2, "half a float"),
@@ -169,11 +182,11 @@ def test_integers_round_and_saturate() -> None:
 def test_what_cannot_be_answered_gets_the_standards_exception(request_pdu: str, code: int, why: str) -> None:
     plc = Plc()
     image = _image()
-    before = image.read("holding", 200, 22)
+    before = image.read("holding", 200, 22).tobytes()
     function = int(request_pdu[:2], 16)
     assert _ask(request_pdu, image, plc) == f"{function | 0x80:02x} {code:02x}", why
     assert plc.written == []
-    assert image.read("holding", 200, 22) == before
+    assert image.read("holding", 200, 22).tobytes() == before
 
 
 def test_a_write_reads_back_at_once() -> None:
@@ -200,10 +213,10 @@ def test_limits_are_those_of_the_written_points_only() -> None:
 
 
 def test_any_bytes_are_answered() -> None:
-    rng, image, plc = random.Random(4), _image(), Plc()
+    rng, unit = random.Random(4), replace(Unit.of(_equipment(), None, Plc().write), image=_image())
     for _ in range(3000):
-        pdu = bytes([rng.choice((3, 4, 6, 16, rng.randrange(256)))]) + rng.randbytes(rng.randrange(12))
-        reply = answer(pdu, image, plc.write)
+        pdu = bytes([rng.choice((3, 4, 6, 16, 22, 23, 43, rng.randrange(256)))]) + rng.randbytes(rng.randrange(12))
+        reply = answer(pdu, unit)
         assert reply[0] in {pdu[0], pdu[0] | 0x80}
         assert len(reply) <= 253
 
@@ -222,6 +235,9 @@ class Wire(asyncio.Transport):
     def abort(self) -> None:
         self.aborted = True
 
+    def is_closing(self) -> bool:
+        return self.aborted
+
     def pause_reading(self) -> None:
         self.paused = True
 
@@ -229,10 +245,10 @@ class Wire(asyncio.Transport):
         self.paused = False
 
 
-async def _connected(endpoint: str = "modbus.tcp://127.0.0.1:1502/3") -> tuple[_Connection, Wire]:
+async def _connected(endpoint: str = "modbus.tcp://127.0.0.1:1502/3") -> tuple[Connection, Wire]:
     server = ModbusServer(_equipment(), endpoint, Plc().write)
     await server.publish({name: np.array(values, dtype=float) for name, values in OUTPUTS.items()}, 0)
-    connection, wire = _Connection(server), Wire()
+    connection, wire = Connection(server, TcpFramer()), Wire()
     connection.connection_made(wire)
     return connection, wire
 
