@@ -52,6 +52,7 @@ def load_line(path: Path) -> LoadedLine:
 class LoadedScenario:
     """A scenario whose devices and tags the line has. Kinds and their settings are the simulators' to judge."""
 
+    source: str  # as the person named it
     file: Scenario
     document: Document  # for messages about its entries: document.problem(("fault", k, key), ...)
 
@@ -71,7 +72,7 @@ def load_scenario(name: str | Path, line: LoadedLine) -> LoadedScenario:
         problems += check_scenario(document, checked.model, line.file, line.equipment)
     if checked.model is None or problems:
         raise ConfigError(_in_order(problems))
-    return LoadedScenario(checked.model, document)
+    return LoadedScenario(str(name), checked.model, document)
 
 
 def packaged(folder: str) -> dict[str, Path]:

@@ -14,7 +14,7 @@ import logging
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from configs.loader import LoadedLine
@@ -114,6 +114,9 @@ class _Controller:
         self._say = say
         plant_start_ns = options.time_base.plant_start_ns if options.time_base else clock.now_ns()
         info = describe(loaded.file, loaded.equipment, loaded.recipes, plant_start_ns, options.duration_s)
+        scenario = options.folder.read_scenario() if options.time_base is not None else ""
+        if scenario:
+            info = replace(info, title=f"{info.title or info.name} · {scenario}")
         self._view = LiveView(info)
         self._drivers: dict[str, Driver] = {}
         self._tasks: list[tuple[str, Callable[[], object]]] = []

@@ -19,9 +19,9 @@ import typer
 from rich.console import Console
 
 from configs.errors import ConfigError
-from configs.loader import LoadedLine, load_line, packaged, schema_json
+from configs.loader import LoadedLine, load_line, load_scenario, packaged, schema_json
 from controller.analysis.kinds import TEXTS as KINDS
-from controller.errors import CelltwinError, RunError
+from controller.errors import BadInputError, CelltwinError, RunError
 from controller.runfolder import RunFolder
 
 app = typer.Typer(
@@ -44,23 +44,58 @@ Speed = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Run folder; default: under runs/.")]
 
+ScenarioOf = Annotated[
+    str | None,
+    typer.Option("--scenario", metavar="NAME|FILE", help="What breaks when: a name of simulate --list, or a file."),
+]
+
 
 @app.command()
-def check(file: Line) -> None:
+def check(file: Line, scenario: ScenarioOf = None) -> None:
     """Validate a line file; print its devices, tags, and what would be read how often. Opens no socket."""
     from controller.check import render
+    from controller.simulate import ask_simulators
 
-    out.print(render(load_line(file)))
+    loaded = load_line(file)
+    if scenario is not None:
+        load_scenario(scenario, loaded)
+        if code := ask_simulators("--check", "--line", str(file), "--scenario", scenario):
+            raise typer.Exit(code)
+    out.print(render(loaded))
 
 
 @app.command()
-def simulate(file: Line, speed: Speed = None, out_dir: Out = None) -> None:
-    """Start a line's simulated equipment, one process each, and stay until Ctrl-C."""
+def simulate(
+    what: Annotated[
+        str | None,
+        typer.Argument(metavar="[FILE]", help="Line file; with --describe a machine or an equipment type instead."),
+    ] = None,
+    speed: Speed = None,
+    out_dir: Out = None,
+    scenario: ScenarioOf = None,
+    list_all: Annotated[bool, typer.Option("--list", help="Name machines, defects, faults and scenarios.")] = False,
+    describe: Annotated[bool, typer.Option("--describe", help="Print all tags of a machine or equipment.")] = False,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="With --describe: write the tag list as CSV.")
+    ] = None,
+    nodeset: Annotated[
+        Path | None, typer.Option("--nodeset", metavar="FILE", help="With --describe: write it as OPC UA NodeSet2 XML.")
+    ] = None,
+) -> None:
+    """Start a line's simulated equipment, one process each, and stay until Ctrl-C; or say what there is."""
     from controller.demo import stay_simulating
+    from controller.simulate import ask_simulators, describe_equipment
 
-    loaded = load_line(file)
+    if list_all:
+        raise typer.Exit(ask_simulators("--list"))
+    if what is None:
+        raise BadInputError("what should be simulated?", "give a line file, or --list")
+    if describe or csv or nodeset:
+        raise typer.Exit(describe_equipment(what, csv, nodeset))
+    loaded = load_line(Path(what))
+    played = None if scenario is None else load_scenario(scenario, loaded)
     folder = RunFolder(out_dir or _default_folder(loaded))
-    _await(stay_simulating(loaded, folder, speed, _plain))
+    _await(stay_simulating(loaded, folder, speed, played, _plain))
 
 
 @app.command()
@@ -88,12 +123,14 @@ def demo(
     seconds: Annotated[float | None, typer.Option(min=1, help="Wall seconds that the demo lasts.")] = None,
     speed: Speed = None,
     out_dir: Out = None,
+    scenario: ScenarioOf = None,
 ) -> None:
     """Run a simulated line: equipment, controller, live page, report."""
     from controller.screen import run_demo
 
     loaded = load_line(file or packaged("lines")["a_sample"])
-    raise typer.Exit(_await(run_demo(loaded, seconds, speed, out_dir, out)))
+    played = None if scenario is None else load_scenario(scenario, loaded)
+    raise typer.Exit(_await(run_demo(loaded, seconds, speed, out_dir, out, played)))
 
 
 @app.command()

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from configs.loader import LoadedLine
+from configs.loader import LoadedLine, LoadedScenario
 from controller.clock import TimeBase
 from controller.errors import BadInputError, RunError
 from controller.runfolder import RunFolder
@@ -56,12 +56,14 @@ class Progress:
 Show = Callable[[Progress], None]
 
 
-async def stay_simulating(loaded: LoadedLine, folder: RunFolder, speed: float | None, say: Say) -> None:
+async def stay_simulating(
+    loaded: LoadedLine, folder: RunFolder, speed: float | None, scenario: LoadedScenario | None, say: Say
+) -> None:
     """Run the simulated equipment until Ctrl-C or SIGTERM."""
     simulation = loaded.file.simulation
     if simulation is None:
         raise not_simulated(loaded)
-    equipment = SimulatedEquipment(loaded, folder, simulation.seed)
+    equipment = SimulatedEquipment(loaded, folder, simulation.seed, scenario)
     stop = stop_event()
     try:
         if not await unless_stopped(equipment.start(), stop):
@@ -72,6 +74,8 @@ async def stay_simulating(loaded: LoadedLine, folder: RunFolder, speed: float | 
         for device in loaded.file.device:
             if device.id in simulation.machines:
                 say(f"{device.id}: {device.endpoint}")
+        if scenario is not None:
+            say(f"scenario: {scenario.file.title}")
         say(f"plant time runs {speed:g} times as fast as the clock; run folder {folder.path}; Ctrl-C ends it")
         ended = asyncio.create_task(equipment.wait())
         stopped = asyncio.create_task(stop.wait())
@@ -88,7 +92,15 @@ async def stay_simulating(loaded: LoadedLine, folder: RunFolder, speed: float | 
 class Demo:
     """One demo run, from nothing to a finished run folder (without the report)."""
 
-    def __init__(self, loaded: LoadedLine, folder: RunFolder, speed: float, duration_s: float, say: Say) -> None:
+    def __init__(
+        self,
+        loaded: LoadedLine,
+        folder: RunFolder,
+        speed: float,
+        duration_s: float,
+        say: Say,
+        scenario: LoadedScenario | None = None,
+    ) -> None:
         if loaded.file.simulation is None:
             raise not_simulated(loaded)
         self._loaded = loaded
@@ -97,7 +109,7 @@ class Demo:
         self._duration_s = duration_s
         self._seed = loaded.file.simulation.seed
         self._say = say
-        self._equipment = SimulatedEquipment(loaded, folder, self._seed)
+        self._equipment = SimulatedEquipment(loaded, folder, self._seed, scenario)
         self._controller: Child | None = None
         self._base: TimeBase | None = None
 

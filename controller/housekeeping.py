@@ -57,6 +57,7 @@ class RunRecord:
         self._content: dict[str, Any] = {
             "line": loaded.file.line.name,
             "title": loaded.file.line.title,
+            "scenario": folder.read_scenario() if base is not None else "",
             "started_wall": earlier.get("started_wall", _iso(wall.now_ns())),
             "ended_wall": None,
             "plant_start": earlier.get("plant_start", _iso(base.plant_start_ns if base else clock.now_ns())),

@@ -86,6 +86,14 @@ class RunFolder:
         }
         _write_json(self._simulation, content)
 
+    def read_scenario(self) -> str:
+        """Title of the scenario that the simulated equipment plays; empty without one."""
+        try:
+            content = json.loads(self._simulation.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return ""  # the time base in the same file is read too, and complains
+        return str(content.get("scenario", "")) if isinstance(content, dict) else ""
+
     def read_time_base(self) -> TimeBase | None:
         """The simulated equipment's time base; None where none was started with this folder. Raises BadInputError."""
         if not self._simulation.exists():

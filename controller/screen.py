@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from configs.loader import LoadedLine
+from configs.loader import LoadedLine, LoadedScenario
 from controller.demo import Demo, not_simulated
 from controller.demo import Progress as DemoProgress
 from controller.runfolder import RunFolder
@@ -16,7 +16,12 @@ from controller.simulate import folder_name, wall_ns
 
 
 async def run_demo(
-    loaded: LoadedLine, seconds: float | None, speed: float | None, out_dir: Path | None, console: Console
+    loaded: LoadedLine,
+    seconds: float | None,
+    speed: float | None,
+    out_dir: Path | None,
+    console: Console,
+    scenario: LoadedScenario | None = None,
 ) -> int:
     """Run the demo with its progress on the screen; returns the exit code."""
     simulation = loaded.file.simulation
@@ -29,7 +34,9 @@ async def run_demo(
         f"{loaded.file.line.title or loaded.file.line.name}: {len(loaded.file.device)} simulated devices, ", end=""
     )
     console.print(f"{duration_s / 3600:.1f} h of plant time in about {duration_s / speed:.0f} s")
-    demo = Demo(loaded, folder, speed, duration_s, lambda text: console.print(text, markup=False))
+    if scenario is not None:
+        console.print(f"scenario: {scenario.file.title}", markup=False)
+    demo = Demo(loaded, folder, speed, duration_s, lambda text: console.print(text, markup=False), scenario)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import signal
+import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -16,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from configs.loader import LoadedLine
+from configs.loader import LoadedLine, LoadedScenario
 from controller.clock import NS_PER_S, TimeBase
 from controller.errors import BadInputError, RunError, StorageError
 from controller.runfolder import RunFolder
@@ -28,6 +30,8 @@ READY_TIMEOUT_S = 120.0
 
 STOP_TIMEOUT_S = 10.0
 
+
+_COMPLAINT = re.compile(r"\S+\.toml(:\d+)?: ")
 
 LEAD_S = 0.5
 """Wall seconds between the time base being sent and plant time starting: a server needs that long to listen."""
@@ -63,6 +67,14 @@ class Child:
             if said:
                 return said[-1].removeprefix(f"{self.name}: ")
         return how_it_ended(self.process.returncode)
+
+    def complaints(self) -> list[str]:
+        """Its lines about files, FILE:LINE: KEY: WHAT, in order; none twice."""
+        with suppress(OSError), self.log.open("rb") as file:
+            file.seek(self.log_start)
+            lines = file.read().decode(errors="replace").splitlines()
+            return list(dict.fromkeys(line for line in lines if _COMPLAINT.match(line)))
+        return []
 
 
 async def start_child(name: str, arguments: list[str], log_file: Path) -> Child:
@@ -111,10 +123,13 @@ async def stop_child(child: Child, timeout_s: float = STOP_TIMEOUT_S) -> int:
 class SimulatedEquipment:
     """The processes that play a line's machines. `start` builds them, `release` gives them their time base."""
 
-    def __init__(self, loaded: LoadedLine, folder: RunFolder, seed: int) -> None:
+    def __init__(
+        self, loaded: LoadedLine, folder: RunFolder, seed: int, scenario: LoadedScenario | None = None
+    ) -> None:
         self._loaded = loaded
         self._folder = folder
         self._seed = seed
+        self._scenario = scenario
         self.children: list[Child] = []
 
     async def start(self) -> None:
@@ -139,7 +154,10 @@ class SimulatedEquipment:
         for child in self.children:
             assert child.process.stdout is not None
             child.reader = asyncio.create_task(_drain(child.process.stdout), name=f"output of {child.name}")
-        self._folder.write_time_base(base, {"pids": {c.name: c.process.pid for c in self.children}})
+        details: dict[str, object] = {"pids": {c.name: c.process.pid for c in self.children}}
+        if self._scenario is not None:
+            details["scenario"] = self._scenario.file.title
+        self._folder.write_time_base(base, details)
 
     async def stop(self) -> None:
         """End what still runs."""
@@ -159,6 +177,8 @@ class SimulatedEquipment:
     async def _start_one(self, device: str) -> Child:
         arguments = ["simulators", device, "--line", str(self._loaded.path), "--out", str(self._folder.path)]
         arguments += ["--time-base", "-", "--seed", str(self._seed), "--parent-pid", str(os.getpid())]
+        if self._scenario is not None:
+            arguments += ["--scenario", self._scenario.source]
         return await start_child(device, arguments, self._folder.log / f"{device}.log")
 
     async def _said(self, child: Child, word: str) -> None:
@@ -183,9 +203,23 @@ class SimulatedEquipment:
         code = child.process.returncode
         if code is not None and code < 0:
             return RunError(f"simulated {child.name} {how_it_ended(code)}", "start again on the same folder")
+        if code == BadInputError.exit_code and (complaints := child.complaints()):
+            return BadInputError("\n".join(complaints))
         if code == BadInputError.exit_code:
             return BadInputError(f"simulated {child.name}: {child.last_words()}")
         return RunError(f"simulated {child.name}: {child.last_words()}", f"see {child.log}")
+
+
+def ask_simulators(*arguments: str) -> int:
+    """Run `python -m simulators` to its end, its output being ours; its exit code. It opens no socket for that."""
+    sys.stdout.flush()
+    return subprocess.run([sys.executable, "-m", "simulators", *arguments], check=False).returncode  # noqa: S603
+
+
+def describe_equipment(what: str, csv: Path | None, nodeset: Path | None) -> int:
+    """Have a machine's or equipment type's tag list printed, and written where a file is named; the exit code."""
+    files = [word for name, path in (("--csv", csv), ("--nodeset", nodeset)) if path for word in (name, str(path))]
+    return ask_simulators("--describe", what, *files)
 
 
 async def send_line(child: Child, line: str) -> None:

@@ -4,6 +4,9 @@ Prints `ready DEVICE ENDPOINT` when it listens, and runs until SIGTERM or SIGINT
 (one line on stderr). With `--time-base -` it prints `warm DEVICE` once all is loaded and compiled, and awaits the time
 base as a line on standard input: who starts several processes so starts plant time for all of them at once, and a cold
 start costs none of it. Heavy imports come late: a signal must find its handler.
+
+`--list`, `--describe MACHINE|EQUIPMENT` and `--check --line FILE --scenario NAME|FILE` start nothing: they print and
+end.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import argparse
 import asyncio
 import errno
 import gc
+import os
 import signal
 import sys
 import time
@@ -34,14 +38,25 @@ def _complain(line: str) -> None:
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m simulators", description="Runs one simulated device of a line.")
-    parser.add_argument("device", help="id of the device in the line file")
-    parser.add_argument("--line", type=Path, required=True, help="line file")
-    parser.add_argument("--out", type=Path, required=True, help="run folder; the truth goes to truth/DEVICE in it")
-    parser.add_argument("--time-base", required=True, help="PLANT_START_NS,WALL_START_NS,SPEED, or - for stdin")
+    parser.add_argument("device", nargs="?", help="id of the device in the line file")
+    parser.add_argument("--line", type=Path, help="line file")
+    parser.add_argument("--out", type=Path, help="run folder; the truth goes to truth/DEVICE in it")
+    parser.add_argument("--time-base", help="PLANT_START_NS,WALL_START_NS,SPEED, or - for stdin")
     parser.add_argument("--seed", type=int, default=None, help="instead of the line file's")
     parser.add_argument("--scenario", default=None, help="what breaks when: a name under configs/scenarios, or a file")
     parser.add_argument("--parent-pid", type=int, default=None, help="end when this process is gone")
-    return parser.parse_args(argv)
+    parser.add_argument("--list", action="store_true", help="name machines, defects, faults and scenarios")
+    parser.add_argument("--describe", metavar="NAME", help="print the tags of a machine or equipment type")
+    parser.add_argument("--csv", type=Path, help="with --describe: write the tags as CSV")
+    parser.add_argument("--nodeset", type=Path, help="with --describe: write the tags as NodeSet2 XML")
+    parser.add_argument("--check", action="store_true", help="check --scenario against --line")
+    args = parser.parse_args(argv)
+    needed = {"DEVICE": args.device, "--line": args.line, "--out": args.out, "--time-base": args.time_base}
+    if args.check:
+        needed = {"--line": args.line, "--scenario": args.scenario}
+    if not (args.list or args.describe) and (missing := [name for name, value in needed.items() if value is None]):
+        parser.error(f"missing: {', '.join(missing)}")
+    return args
 
 
 def prepare(args: argparse.Namespace) -> Job:
@@ -102,17 +117,25 @@ def main(argv: list[str] | None = None) -> int:
     from configs.errors import ConfigError
 
     try:
+        if args.list or args.describe or args.check:
+            from simulators.enquiry import answer
+
+            return answer(args, _say)
         job = prepare(args)
         asyncio.run(_run(job, args.parent_pid))
     except (ConfigError, ValueError) as error:
         _complain(str(error))
         return 2
+    except BrokenPipeError:  # whoever read the answer has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
     except OSError as error:
         hint = ""
         if error.errno in {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES} and not error.filename:
             hint = " (stop the other program, or change the device's endpoint in the line file)"
         where = f": {error.filename}" if error.filename else ""
-        _complain(f"{args.device}: {error.strerror or error}{where}{hint}")
+        who = f"{args.device}: " if args.device else ""
+        _complain(f"{who}{error.strerror or error}{where}{hint}")
         return 2
     return 0
 

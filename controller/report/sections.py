@@ -57,6 +57,7 @@ class Sections:
         devices = [d if isinstance(d, dict) else {"id": d} for d in run.get("devices") or []]
         rows = [
             ("Line", f"{run.get('title') or ''} ({run.get('line', 'unknown')})"),
+            *([("Scenario", str(run["scenario"]))] if run.get("scenario") else []),
             ("Status", self._key.status),
             ("Plant time", f"{_short(run.get('plant_start'))} to {_short(run.get('plant_end'))} UTC"),
             ("Plant span", span(run.get("plant_start"), run.get("plant_end"))),
