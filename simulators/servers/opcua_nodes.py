@@ -7,6 +7,7 @@ nodes a second, whatever their size).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from asyncua import ua
 
 from configs.schema import Access, Equipment, Group, Tag, ValueType
 from simulators.machine import Values
+from simulators.servers.opcua_history import Ring
 from simulators.servers.opcua_units import engineering_units
 
 _VARIANT = {
@@ -23,12 +25,19 @@ _VARIANT = {
     ValueType.UINT16: ua.VariantType.UInt16,
     ValueType.INT32: ua.VariantType.Int32,
     ValueType.UINT32: ua.VariantType.UInt32,
+    ValueType.INT64: ua.VariantType.Int64,
+    ValueType.UINT64: ua.VariantType.UInt64,
     ValueType.FLOAT32: ua.VariantType.Float,
     ValueType.FLOAT64: ua.VariantType.Double,
 }
 _FLOATS = {ValueType.FLOAT32, ValueType.FLOAT64}
 _READ = 1 << ua.AccessLevel.CurrentRead
 _READ_WRITE = _READ | 1 << ua.AccessLevel.CurrentWrite
+_HISTORY = 1 << ua.AccessLevel.HistoryRead
+_NOTIFIER = 1 << ua.EventNotifier.SubscribeToEvents
+
+Rename = Callable[[str], str]
+"""What a text identifier is called in this start of the server; browse names never change."""
 
 
 @dataclass(slots=True, eq=False)
@@ -40,6 +49,8 @@ class TagNode:
     node_id: ua.NodeId
     variant_type: ua.VariantType
     shown: bytes | None = None
+    ring: Ring | None = None  # its past, where that is kept
+    watched: bool = False  # whether a condition looks at it
 
     @property
     def writable(self) -> bool:
@@ -68,38 +79,58 @@ class TagNode:
         return raw * self.tag.scale + self.tag.offset if raw.shape == (self.points,) else None
 
 
-def build_nodes(equipment: Equipment, index: int) -> tuple[list[ua.AddNodesItem], list[TagNode]]:
+def machine_name(equipment: Equipment) -> str:
+    """Identifier of the object that stands for the machine: the first part of its command word's, or first tag's."""
+    control = equipment.control
+    found = equipment.find(control.command) if control else None
+    address = str((found[1] if found else equipment.group[0].tag[0]).address)
+    top, dot, _ = address.partition("=")[2].partition(".")
+    return top if dot else equipment.name
+
+
+def build_nodes(equipment: Equipment, index: int, rename: Rename = str) -> tuple[list[ua.AddNodesItem], list[TagNode]]:
     """Nodes to add, parents first, and the tags' nodes. `index` is the namespace's."""
     items: list[ua.AddNodesItem] = []
     nodes: list[TagNode] = []
     folders: dict[str, ua.NodeId] = {}
+    server = equipment.opcua.server if equipment.opcua else None
+    kept = set(server.history) if server else set()
+    _folder([machine_name(equipment)], index, rename, folders, items)
+    items[0].TypeDefinition = ua.NodeId(ua.ObjectIds.BaseObjectType)
+    items[0].NodeAttributes.EventNotifier = _NOTIFIER
     for group in equipment.group:
         for tag in group.tag:
-            node_id = _node_id(str(tag.address), index)
-            path = str(node_id.Identifier).split(".")
-            parent = _folder(path[:-1], index, folders, items)
-            items += _variable(group, tag, node_id, parent, path[-1])
-            nodes.append(TagNode(tag, group.points, node_id, _VARIANT[tag.type]))
+            address = str(tag.address)
+            node_id = _node_id(address, index, rename)
+            path = address.partition("=")[2].split(".")
+            parent = _folder(path[:-1], index, rename, folders, items)
+            historizing = server is not None and tag.name in kept
+            items += _variable(group, tag, node_id, parent, path[-1], historizing)
+            node = TagNode(tag, group.points, node_id, _VARIANT[tag.type])
+            node.ring = Ring(server.history_values) if server is not None and historizing else None
+            nodes.append(node)
     return items, nodes
 
 
-def _node_id(address: str, index: int) -> ua.NodeId:
+def _node_id(address: str, index: int, rename: Rename) -> ua.NodeId:
     """From 's=Web.Speed' or 'i=17'. Raises ValueError for anything else."""
     kind, _, identifier = address.partition("=")
     if kind == "s" and identifier:
-        return ua.NodeId(identifier, index)
+        return ua.NodeId(rename(identifier), index)
     if kind == "i" and identifier.isdigit():
         return ua.NodeId(int(identifier), index)
     raise ValueError(f"'{address}' is no node identifier such as 's=Web.Speed' or 'i=17'")
 
 
-def _folder(path: list[str], index: int, known: dict[str, ua.NodeId], items: list[ua.AddNodesItem]) -> ua.NodeId:
+def _folder(
+    path: list[str], index: int, rename: Rename, known: dict[str, ua.NodeId], items: list[ua.AddNodesItem]
+) -> ua.NodeId:
     if not path:
         return ua.NodeId(ua.ObjectIds.ObjectsFolder)
     name = ".".join(path)
     if name not in known:
-        parent = _folder(path[:-1], index, known, items)
-        known[name] = ua.NodeId(name, index)
+        parent = _folder(path[:-1], index, rename, known, items)
+        known[name] = ua.NodeId(rename(name), index)
         attributes = ua.ObjectAttributes(DisplayName=ua.LocalizedText(path[-1]), EventNotifier=0)
         items.append(
             ua.AddNodesItem(
@@ -115,9 +146,11 @@ def _folder(path: list[str], index: int, known: dict[str, ua.NodeId], items: lis
     return known[name]
 
 
-def _variable(group: Group, tag: Tag, node_id: ua.NodeId, parent: ua.NodeId, name: str) -> list[ua.AddNodesItem]:
+def _variable(
+    group: Group, tag: Tag, node_id: ua.NodeId, parent: ua.NodeId, name: str, historizing: bool
+) -> list[ua.AddNodesItem]:
     variant_type = _VARIANT[tag.type]
-    access = _READ if tag.access is Access.READ else _READ_WRITE
+    access = (_READ if tag.access is Access.READ else _READ_WRITE) | (_HISTORY if historizing else 0)
     array = group.points > 1
     attributes = ua.VariableAttributes(
         DisplayName=ua.LocalizedText(name),
@@ -128,6 +161,7 @@ def _variable(group: Group, tag: Tag, node_id: ua.NodeId, parent: ua.NodeId, nam
         ArrayDimensions=[group.points] if array else [],
         AccessLevel=access,
         UserAccessLevel=access,
+        Historizing=historizing,
     )
     properties: list[tuple[str, Any, int]] = []
     if tag.min is not None and tag.max is not None:

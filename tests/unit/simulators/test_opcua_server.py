@@ -132,7 +132,9 @@ async def test_the_tree_follows_the_dots(rig: Rig) -> None:
 @in_module_loop
 async def test_values_carry_plant_time_and_the_servers_own(rig: Rig) -> None:
     await rig.scan(web_speed_m_s=0.11, zone_temperature_c=[80.0, 81.0, 82.0, 83.0])
-    speed = await rig.node("Coater.Web.Speed").read_data_value()
+    wanted = ua.ReadValueId(NodeId=rig.node("Coater.Web.Speed").nodeid, AttributeId=ua.AttributeIds.Value)
+    both = ua.ReadParameters(TimestampsToReturn=ua.TimestampsToReturn.Both, NodesToRead=[wanted])
+    speed = (await rig.client.uaclient.read(both))[0]
     assert speed.Value == ua.Variant(0.11, ua.VariantType.Double)
     assert speed.StatusCode.is_good()
     plant = datetime.fromtimestamp(rig.plant_ns / S, UTC)
