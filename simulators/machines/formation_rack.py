@@ -24,6 +24,12 @@ AMBIENT_C = 24.0
 AMBIENT_LIMIT_C = 50.0
 AGE_SATURATES_S = 65_535
 _NO_PROGRAMME = np.zeros((1, 6))
+# Retained memory of the PLC: where each channel stands and what it has counted. Cells need no memory.
+_COUNTERS = (
+    S.PHASE, S.STEP, S.STEP_TIME_S, S.SHOWN_STEP, S.SHOWN_STEP_TIME_S, S.SHOWN_CYCLE,
+    S.CHARGE_AH, S.DISCHARGE_AH, S.CHARGE_WH, S.DISCHARGE_WH, S.FAULT_BITS,
+)  # fmt: skip
+_FORGOTTEN = ("command", "command_seq", "heartbeat")
 
 
 class FormationRack:
@@ -196,6 +202,25 @@ class FormationRack:
         self._s[[S.TRUE_CHARGE_AH, S.TRUE_DISCHARGE_AH]] = 0.0
         self._s[S.PHASE] = Phase.IN_PROGRAMME
         return True
+
+    def retained(self) -> Mapping[str, Values]:
+        """Recipe, the programme that runs, the channels' counters; not the command, its number, or the heartbeat."""
+        recipe = {name: values for name, values in self._holding.items() if name not in _FORGOTTEN}
+        own = {"rack": np.array([self._state, self._programme_id, self._steps], dtype=np.float64)}
+        return {**recipe, **own, "programme": self._programme, "counters": self._s[list(_COUNTERS)]}
+
+    def restore_retained(self, kept: Mapping[str, Values], plant_ns: int) -> None:
+        """Boot after a power fail: a rack that ran is held, as one that has lost its heartbeat; cells have rested."""
+        for name, values in self._holding.items():
+            values[:] = kept.get(name, 0.0)
+        self._s[list(_COUNTERS)] = kept["counters"]
+        state, self._programme_id, self._steps = (int(v) for v in kept["rack"])
+        self._programme = kept["programme"]
+        self._state = RackState.HELD if state == RackState.RUNNING else RackState(state)
+        self._fault_bits = int(RackFault.HEARTBEAT_LOST) if self._state is RackState.HELD else 0
+        self._seq_taken, self._result = 0, CommandResult.NONE
+        self.advance(plant_ns)
+        self._beat_tick = self._armed_tick = self._tick
 
     def outputs(self) -> Mapping[str, Values]:
         """Every tag of the equipment type as the rack holds it after its last whole second."""
