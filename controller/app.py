@@ -303,7 +303,7 @@ def make_driver(loaded: LoadedLine, device_id: str, clock: Clock, on_poll: Calla
         case Protocol.MODBUS:
             from controller.drivers.modbus import ModbusDriver
 
-            return ModbusDriver(device, equipment, clock, on_poll)
+            return ModbusDriver(device, equipment, clock, on_poll, loaded.path.parent)
         case Protocol.OPCUA:
             from controller.drivers.opcua import OpcUaDriver
 

@@ -1,4 +1,4 @@
-"""Modbus TCP driver: polls what the plan says when the schedule says, writes, reads back. Decides nothing on retries.
+"""Modbus driver: polls what the plan says when the schedule says, writes, reads back. Decides nothing on retries.
 
 Plan, codec, row clock, write plan and wire checks are pure siblings; the link moves the bytes. Reads are by block, and
 another task's write goes between two blocks.
@@ -6,12 +6,15 @@ another task's write goes between two blocks.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 from pymodbus.pdu import ModbusPDU
+from pymodbus.pdu.bit_message import ReadCoilsRequest, ReadDiscreteInputsRequest, WriteMultipleCoilsRequest
+from pymodbus.pdu.mei_message import ReadDeviceInformationRequest, ReadDeviceInformationResponse
 from pymodbus.pdu.register_message import (
     ReadHoldingRegistersRequest,
     ReadInputRegistersRequest,
@@ -24,12 +27,20 @@ from controller.drivers.modbus_codec import Decoder, Registers, join_registers
 from controller.drivers.modbus_frames import GroupFrames
 from controller.drivers.modbus_link import Link
 from controller.drivers.modbus_plan import Block, Column, Poll, ReadPlan, Schedule, plan_polls, plan_reads
+from controller.drivers.modbus_ways import parse_way
 from controller.drivers.modbus_wire import RawRegisters, explain, refusal_hint
-from controller.drivers.modbus_writes import plan_writes
+from controller.drivers.modbus_writes import WriteBlock, plan_writes
 from controller.errors import BadInputError, CommandError, DeviceRefusedError, PeerError, ProtocolError
 from controller.types import Float64Array, Frame, Write
 
-_ENDPOINT = re.compile(r"^modbus\.tcp://([^/\s:]+):(\d{1,5})/(\d{1,3})$")
+_READS = {
+    "input": ReadInputRegistersRequest,
+    "holding": ReadHoldingRegistersRequest,
+    "discrete": ReadDiscreteInputsRequest,
+    "coil": ReadCoilsRequest,
+}
+_REVISION = 2  # object of the device identification (Modbus Application Protocol V1.1b3, 6.21): MajorMinorRevision
+_ONE_OBJECT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +54,13 @@ class ModbusCounters:
     busy_retries: int
 
 
-def parse_endpoint(device: Device) -> tuple[str, int, int]:
-    """Host, port and unit of modbus.tcp://host:port/unit. Raises BadInputError."""
-    match = _ENDPOINT.match(device.endpoint)
-    if match is None or not 0 < int(match[2]) <= 65_535 or int(match[3]) > 255:
-        raise BadInputError(
-            f"device '{device.id}': endpoint '{device.endpoint}' is not modbus.tcp://host:port/unit",
-            "the unit is a number from 0 to 255, for instance modbus.tcp://192.0.2.7:502/1",
-        )
-    return match[1], int(match[2]), int(match[3])
+_WORDS = ("input", "holding")
+
+
+def _bits(payload: bytes, count: int) -> bytes:
+    """Bits as registers of 0 or 1, so that they decode like everything else."""
+    bits = np.unpackbits(np.frombuffer(payload, dtype=np.uint8), bitorder="little", count=count)
+    return bits.astype(">u2").tobytes()
 
 
 class _PollTask:
@@ -65,13 +74,18 @@ class _PollTask:
 
 
 class ModbusDriver:
-    """One Modbus TCP device; see controller.drivers.base.Driver. `write` and `read_back` may raise CommandError too."""
+    """One Modbus device; see controller.drivers.base.Driver. `write` and `read_back` may raise CommandError too."""
 
     def __init__(
-        self, device: Device, equipment: Equipment, clock: Clock, on_poll: Callable[[float], None] = lambda _: None
+        self,
+        device: Device,
+        equipment: Equipment,
+        clock: Clock,
+        on_poll: Callable[[float], None] = lambda _: None,
+        folder: Path = Path(),
     ) -> None:
-        """`on_poll` gets the wall seconds of every poll that was answered in full."""
-        host, port, self._unit = parse_endpoint(device)
+        """`on_poll` gets the wall seconds of every poll that was answered in full; `folder` is the line file's."""
+        way, self._unit = parse_way(device, folder)
         if equipment.protocol is not Protocol.MODBUS:
             raise BadInputError(
                 f"device '{device.id}': equipment '{equipment.name}' speaks {equipment.protocol.value}, not modbus",
@@ -85,7 +99,7 @@ class ModbusDriver:
             )
         self._options = equipment.modbus or ModbusOptions()
         self._device, self._equipment, self._clock = device, equipment, clock
-        self._link = Link(f"{device.id} ({device.endpoint})", host, port, self._options.timeout_s)
+        self._link = Link(f"{device.id} ({device.endpoint})", way, self._options.timeout_s)
         self._read_back_plans: dict[tuple[str, ...], tuple[ReadPlan, list[Decoder]]] = {}
         self._deferred: PeerError | None = None
         self._on_poll = on_poll
@@ -103,9 +117,14 @@ class ModbusDriver:
         return ModbusCounters(self._polled, self._skipped, self._repeated, link.requests, link.busy_retries)
 
     async def start(self) -> None:
-        """Connects within modbus.timeout_s; everything is due at once. Raises DeviceLostError."""
+        """Connects within modbus.timeout_s; everything is due at once. Raises DeviceLostError.
+
+        Where the equipment type names a revision, also what a request raises, and ProtocolError for another revision.
+        """
         self._deferred = None
         await self._link.connect()
+        if self._options.revision:
+            await self._check_revision(self._options.revision)
         now_ns = self._clock.now_ns()
         for poll in self._polls:
             poll.schedule.start(now_ns)
@@ -139,8 +158,7 @@ class ModbusDriver:
         except CommandError as error:
             raise CommandError(f"{self._link.where}: {error.what}", error.hint) from None
         for k, block in enumerate(blocks):
-            request = WriteMultipleRegistersRequest(self._unit, 0, block.start, 0, None, block.registers)
-            reply = await self._link.exchange(request, f"writing {block}")
+            reply = await self._link.exchange(self._write_request(block), f"writing {block}")
             if code := reply.exception_code:
                 name, hint = explain(code)
                 raise DeviceRefusedError(
@@ -155,6 +173,28 @@ class ModbusDriver:
         plan, decoders = self._plan_read_back(tuple(dict.fromkeys(tags)))
         registers = await self._read_blocks(plan)
         return {name: column for d in decoders for name, column in d.decode(registers).columns.items()}
+
+    def _write_request(self, block: WriteBlock) -> ModbusPDU:
+        unit = self._unit if block.unit is None else block.unit
+        if block.table == "coil":
+            return WriteMultipleCoilsRequest(block.start, [word != 0 for word in block.registers], unit)
+        return WriteMultipleRegistersRequest(unit, 0, block.start, 0, None, block.registers)
+
+    async def _check_revision(self, wanted: str) -> None:
+        """A device with other firmware may have moved its registers: none of its values is believed."""
+        request = ReadDeviceInformationRequest(_ONE_OBJECT, _REVISION, self._unit)
+        reply = await self._link.exchange(request, "asking for its revision")
+        hint = f"the addresses of equipment type '{self._equipment.name}' are for revision {wanted}: check them against"
+        if not isinstance(reply, ReadDeviceInformationResponse):
+            raise ProtocolError(
+                f"{self._link.where} does not tell its revision: exception {reply.exception_code}",
+                "leave modbus.revision empty for a device that has none",
+            )
+        found = bytes(reply.information.get(_REVISION, b"")).decode("ascii", "replace")
+        if found != wanted:
+            raise ProtocolError(
+                f"{self._link.where} has revision '{found}'", f"{hint} the new manual, then set modbus.revision"
+            )
 
     async def _due(self) -> list[_PollTask]:
         """Waits until something is due. Raises what an earlier poll left behind."""
@@ -187,11 +227,12 @@ class ModbusDriver:
         """All registers of a plan, one request per block."""
         payloads = []
         for block in plan.blocks:
-            kind = ReadInputRegistersRequest if block.table == "input" else ReadHoldingRegistersRequest
-            reply = await self._link.exchange(kind(self._unit, 0, block.start, block.count), f"reading {block}")
+            unit = self._unit if block.unit is None else block.unit
+            request = _READS[block.table](unit, 0, block.start, block.count)
+            reply = await self._link.exchange(request, f"reading {block}")
             if not isinstance(reply, RawRegisters):
                 raise self._refused(plan, block, reply)
-            payloads.append(reply.payload)
+            payloads.append(reply.payload if block.table in _WORDS else _bits(reply.payload, block.count))
         return join_registers(payloads, plan.registers)
 
     def _refused(self, plan: ReadPlan, block: Block, reply: ModbusPDU) -> PeerError:

@@ -1,4 +1,4 @@
-"""One Modbus TCP connection: one request at a time, each with its own wall deadline. Knows no tags and no plan.
+"""One Modbus connection: one request at a time, each with its own wall deadline. Knows no tags and no plan.
 
 After silence or nonsense the connection is aborted, so that a late answer has no socket left to arrive on. pymodbus
 carries the bytes and numbers the transactions; its own reconnection and retries are off.
@@ -12,14 +12,16 @@ from typing import Any, cast
 
 from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.exceptions import ModbusException
+from pymodbus.framer import FramerType
 from pymodbus.pdu import ModbusPDU
 
+from controller.drivers.modbus_ways import Way
 from controller.drivers.modbus_wire import (
     BUSY,
     GATEWAY_CODES,
-    RawInputRegisters,
-    RawRegisters,
+    RAW_REPLIES,
     check_replies,
+    check_rtu,
     explain,
     whole_replies,
 )
@@ -33,13 +35,13 @@ _BUFFER_BYTES = 1024  # pymodbus drops more than 264 bytes unread: a late and a 
 
 
 class Link:
-    """Connection to `host`:`port`. `where` names device and endpoint in every error text."""
+    """Connection by `way`. `where` names device and endpoint in every error text."""
 
-    def __init__(self, where: str, host: str, port: int, timeout_s: float) -> None:
+    def __init__(self, where: str, way: Way, timeout_s: float) -> None:
         self.where = where
         self.requests = 0  # answered ones, since the link was made
         self.busy_retries = 0
-        self._host, self._port, self._timeout_s = host, port, timeout_s
+        self._way, self._timeout_s = way, timeout_s
         self._lock = asyncio.Lock()  # per request, so that a write waits for one answer and not for a whole poll
         self._client: AsyncModbusTcpClient | None = None
         self._pending: ModbusPDU | None = None
@@ -54,25 +56,26 @@ class Link:
         """Connects within the timeout, afresh. Raises DeviceLostError with the system's reason."""
         await self.close()
         client = AsyncModbusTcpClient(
-            self._host,
-            port=self._port,
+            self._way.endpoint.host,
+            port=self._way.endpoint.port,
+            framer=FramerType.RTU if self._way.rtu else FramerType.SOCKET,
             reconnect_delay=0,
             retries=0,
             timeout=_NO_TIMEOUT,
             trace_packet=self._on_packet,
             trace_connect=self._on_connect,
         )
-        client.register(RawRegisters)
-        client.register(RawInputRegisters)
+        for reply in RAW_REPLIES:
+            client.register(reply)
         client.ctx.max_buffer_size = _BUFFER_BYTES
         why: list[str] = []
-        create = client.ctx.call_create
 
         async def create_and_tell() -> Any:  # pymodbus keeps the reason of a failed connection to itself
             try:
-                return await create()
+                return await self._way.open(client.ctx.handle_new_connection)
             except OSError as error:
-                why.append(error.strerror or str(error))
+                file = f": {error.filename}" if error.filename else ""
+                why.append((error.strerror or str(error)) + file)
                 raise
 
         client.ctx.call_create = create_and_tell
@@ -131,9 +134,12 @@ class Link:
         if not client.connected:
             self._drop()
             raise DeviceLostError(f"{self.where} closed the connection before {what}", "did it restart?")
-        if not whole_replies(client.ctx.recv_buffer):  # its rest would be taken for the beginning of our answer
+        left = client.ctx.recv_buffer  # a part of an answer would be taken for the beginning of ours
+        if left and (self._way.rtu or not whole_replies(left)):
             self._drop()
             raise ProtocolError(f"{self.where} sent a part of an answer that nobody waits for, before {what}")
+        if self._way.silence_s:
+            await asyncio.sleep(self._way.silence_s)
         self._pending, self._fault = request, None
         try:
             async with asyncio.timeout_at(deadline) as self._alarm:
@@ -173,12 +179,18 @@ class Link:
             return data
         if self._pending is None:
             return b""
-        if fault := check_replies(data, self._pending):
-            self._fail(
-                ProtocolError(f"{self.where} sent {fault}", "is this port really Modbus TCP, and is one master enough?")
-            )
+        whole = True
+        if self._way.rtu:
+            fault, whole = check_rtu(data, self._pending)
+        else:
+            fault = check_replies(data, self._pending)
+        if fault:
+            hint = "do baud rate and parity fit, is there one master only, does each unit number exist once?"
+            if not self._way.rtu:
+                hint = "is this port really Modbus TCP, and is one master enough?"
+            self._fail(ProtocolError(f"{self.where} sent {fault}", hint))
             return b""
-        return data
+        return data if whole else b""
 
     def _on_connect(self, connected: bool) -> None:
         """pymodbus's hook; it does not end the pending request itself."""

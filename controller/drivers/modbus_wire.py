@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import struct
 
+from pymodbus.framer import FramerRTU
 from pymodbus.pdu import ModbusPDU
+from pymodbus.pdu.bit_message import ReadCoilsRequest, WriteMultipleCoilsRequest
+from pymodbus.pdu.mei_message import ReadDeviceInformationRequest
 from pymodbus.pdu.register_message import ReadHoldingRegistersResponse, WriteMultipleRegistersRequest
 
 from controller.drivers.modbus_plan import Block
@@ -55,6 +58,21 @@ class RawInputRegisters(RawRegisters):
     function_code = 4
 
 
+class RawCoils(RawRegisters):
+    """Reply to function 1: bits, the first in the lowest bit of the first byte."""
+
+    function_code = 1
+
+
+class RawDiscreteInputs(RawRegisters):
+    """Reply to function 2, likewise."""
+
+    function_code = 2
+
+
+RAW_REPLIES = (RawRegisters, RawInputRegisters, RawCoils, RawDiscreteInputs)
+
+
 def explain(code: int) -> tuple[str, str]:
     """Name of a Modbus exception code and a hint."""
     return EXCEPTIONS.get(code, (f"exception {code}, which the standard does not define", "see the device's manual"))
@@ -68,9 +86,19 @@ def refusal_hint(code: int, block: Block) -> str:
     return hint
 
 
-def _body_length(request: ModbusPDU) -> int:
-    """Length field of the right answer: unit, function, then byte count and registers or the echo."""
-    return 6 if isinstance(request, WriteMultipleRegistersRequest) else 3 + 2 * request.count
+_WRITES = (WriteMultipleRegistersRequest, WriteMultipleCoilsRequest)
+
+
+def _data_bytes(request: ModbusPDU) -> int:
+    """Byte count of the right answer to a read."""
+    return (request.count + 7) // 8 if isinstance(request, ReadCoilsRequest) else 2 * request.count
+
+
+def _body_length(request: ModbusPDU) -> int | None:
+    """Length field of the right answer: unit, function, then byte count and data or the echo; None: any."""
+    if isinstance(request, ReadDeviceInformationRequest):
+        return None
+    return 6 if isinstance(request, _WRITES) else 3 + _data_bytes(request)
 
 
 def whole_replies(data: bytes) -> bool:
@@ -110,12 +138,45 @@ def _check_answer(data: bytes, request: ModbusPDU, length: int, function: int) -
             fault = f"an exception of {length} bytes instead of 3"
     elif function != request.function_code:
         fault = f"an answer to function {function} to a request for function {request.function_code}"
-    elif length != _body_length(request):
-        fault = f"an answer of {length} bytes instead of {_body_length(request)}"
-    elif isinstance(request, WriteMultipleRegistersRequest):
+    elif (right := _body_length(request)) is None:
+        pass
+    elif length != right:
+        fault = f"an answer of {length} bytes instead of {right}"
+    elif isinstance(request, _WRITES):
         echo = struct.pack(">HH", request.address, request.count)
         if not echo.startswith(data[8:12]):
             fault = f"an echo {data[8:12].hex(' ')} instead of {echo.hex(' ')}"
-    elif len(data) > _HEADER.size and data[_HEADER.size] != 2 * request.count:
-        fault = f"a byte count of {data[_HEADER.size]} instead of {2 * request.count}"
+    elif len(data) > _HEADER.size and data[_HEADER.size] != _data_bytes(request):
+        fault = f"a byte count of {data[_HEADER.size]} instead of {_data_bytes(request)}"
     return fault
+
+
+def _identification_length(frame: bytes) -> int:
+    """Bytes of unit and PDU of a device identification (V1.1b3, 6.21), as far as can be told."""
+    size = 8
+    for _ in range(frame[7] if len(frame) >= size else 0):
+        size += 2 + (frame[size + 1] if len(frame) > size + 1 else 0)
+    return size
+
+
+def check_rtu(data: bytes, request: ModbusPDU) -> tuple[str, bool]:
+    """What is wrong with the serial bytes received since `request` was sent, and whether its answer is complete.
+
+    There is no transaction number: a late answer to an earlier request for as many registers of the same unit looks
+    right. Whoever gave one up has to close the line before he asks again.
+    """
+    if data and data[0] != request.dev_id:
+        return f"an answer of unit {data[0]} to a request to unit {request.dev_id}", False
+    if len(data) < 2:
+        return "", False
+    unit, function = data[0], data[1]
+    length = 3 if function & _EXCEPTION_BIT else (_body_length(request) or _identification_length(data))
+    header = _HEADER.pack(0, 0, length, unit, function)[:6]
+    if fault := _check_answer(header + data[:length], request, length, function):
+        return fault, False
+    fault, missing = "", length + 2 - len(data)
+    if missing < 0:
+        fault = f"{-missing} bytes more than its answer has"
+    elif missing == 0 and not FramerRTU.check_CRC(data[:length], int.from_bytes(data[length:], "big")):
+        fault = "an answer with a wrong checksum"
+    return fault, missing == 0 and not fault

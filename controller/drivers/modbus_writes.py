@@ -21,7 +21,7 @@ MOST_REGISTERS = 123  # Modbus Application Protocol V1.1b3, 6.12
 
 @dataclass(frozen=True, slots=True)
 class WriteBlock:
-    """One write request: consecutive holding registers (or coils, 0 or 1) from zero-based `start`, and whose they are."""
+    """One write request: consecutive holding registers (or coils, 0 or 1) from zero-based `start`, and their tags."""
 
     start: int
     registers: tuple[int, ...]
