@@ -16,7 +16,6 @@ from kernels.spm_cell import (
     attempt_kernel,
     commit_kernel,
     leak_kernel,
-    look_up_kernel,
     potential_kernel,
     refresh_kernel,
     voltage_now_kernel,
@@ -123,7 +122,7 @@ def spm_time_to_limit(c: int, amp: float, limit: float, h: float, p: F, s: F, ta
 def spm_held_current(c: int, volt: float, bound: float, h: float, p: F, s: F, tables: F) -> float:
     """Constant charge current between 0 and `bound` after h seconds of which cell c stands at `volt`. Nothing moves."""
     refresh_kernel(c, p, s)
-    return held_current_kernel(c, s[S.CURRENT_A, c], True, volt, bound, h, p, s, tables)
+    return held_current_kernel(c, -1.0, s[S.CURRENT_A, c], volt, bound, h, p, s, tables)
 
 
 @kernel
@@ -144,8 +143,10 @@ def spm_step(c: int, amp: float, h: float, p: F, s: F, tables: F) -> tuple[float
 def _heat_w(c: int, volt: float, amp: float, inside: float, s: F, tables: F) -> float:
     """Heat of cell c in W; dU/dT(T) of full minus empty lattice, tables in V/K."""
     warm_k = s[S.TEMPERATURE_C, c] + KELVIN - T_REF_K
-    open_v = potential_kernel(tables, 1, s[S.Y, c], warm_k) - potential_kernel(tables, 0, s[S.X, c], warm_k)
-    entropy = look_up_kernel(tables, 3, s[S.Y, c]) - look_up_kernel(tables, 2, s[S.X, c])
+    x, y = s[S.X, c], s[S.Y, c]
+    open_v = potential_kernel(tables, 1, y, warm_k) - potential_kernel(tables, 0, x, warm_k)
+    entropy = potential_kernel(tables, 1, y, warm_k + 1.0) - potential_kernel(tables, 0, x, warm_k + 1.0)
+    entropy -= open_v
     return float(amp * volt - inside * (open_v - (s[S.TEMPERATURE_C, c] + KELVIN) * entropy))
 
 

@@ -15,7 +15,6 @@ from kernels.spm_layout import (
     GAS_CONSTANT,
     KELVIN,
     MODES,
-    MU2,
     REMAINDER,
     T_REF_K,
     TEMPERATURE_STEP_K,
@@ -23,6 +22,7 @@ from kernels.spm_layout import (
     P,
     S,
 )
+from kernels.spm_particle import modes_at_kernel, shift_kernel, weigh_kernel
 
 _LOWEST_FILL = 1e-9  # of a surface, in the exchange current: beyond it the overpotential would be infinite
 _LARGEST = 600.0  # of exponents
@@ -46,8 +46,25 @@ def look_up_kernel(tables: F, row: int, s: float) -> float:
 
 @kernel
 def potential_kernel(tables: F, row: int, s: float, warm_k: float) -> float:
-    """Open-circuit potential of one electrode in V."""
-    return look_up_kernel(tables, row, s) + warm_k * look_up_kernel(tables, row + 2, s)
+    """Open-circuit potential of one electrode in V, `warm_k` above the reference temperature."""
+    last = tables.shape[1] - 1
+    i = 0
+    if s > 0.0:
+        i = int(min(s * last, last - 1.0))
+    share = s * last - i
+    v = tables[row, i] + share * (tables[row, i + 1] - tables[row, i])
+    entropy = tables[row + 2, i] + share * (tables[row + 2, i + 1] - tables[row + 2, i])
+    return float(v + warm_k * entropy)
+
+
+@kernel
+def _fall(tables: F, s: float) -> float:
+    """How much the negative potential falls per stoichiometry."""
+    last = tables.shape[1] - 1
+    i = 0
+    if s > 0.0:
+        i = int(min(s * last, last - 1.0))
+    return float((tables[0, i] - tables[0, i + 1]) * last)
 
 
 @kernel
@@ -75,32 +92,11 @@ def refresh_kernel(c: int, p: F, s: F) -> None:
 
 
 @kernel
-def _ramp_share(z: float, gain: float) -> float:
-    """Response at the end of a step to a flux that rises linearly from 0 to 1, z = lambda h, gain = 1 - exp(-z)."""
-    return z * (0.5 - z / 6.0) if z < 1e-3 else 1.0 - gain / z
-
-
-@kernel
-def _weigh(h: float, rate: float, capacity_c: float, gains: int, c: int, s: F) -> tuple[float, float]:
-    """Surface stoichiometry per ampere at the start and at the end of a step of h seconds; keeps the modes' gains."""
-    total, ramp = 0.0, 0.0
-    for k in range(MODES):
-        z = rate * MU2[k] * h
-        gain = -math.expm1(-z)
-        s[gains + k, c] = gain
-        scale = 2.0 / (3.0 * capacity_c * rate * MU2[k])
-        total += scale * gain
-        ramp += scale * _ramp_share(z, gain)
-    half = 0.5 * h / capacity_c
-    return half + total - ramp, half + ramp + REMAINDER / (3.0 * rate * capacity_c)
-
-
-@kernel
 def prepare_kernel(c: int, h: float, p: F, s: F) -> tuple[float, float]:
     """Surface stoichiometries (negative, positive) of cell c after h seconds without current; keeps what h asks for."""
     if h != s[S.AT_H, c]:
-        s[S.X_FIRST, c], s[S.X_LAST, c] = _weigh(h, s[S.RATE_NEG, c], p[P.Q_NEG_C, c], S.X_GAIN.value, c, s)
-        s[S.Y_FIRST, c], s[S.Y_LAST, c] = _weigh(h, s[S.RATE_POS, c], p[P.Q_POS_C, c], S.Y_GAIN.value, c, s)
+        s[S.X_FIRST, c], s[S.X_LAST, c] = weigh_kernel(h, s[S.RATE_NEG, c], p[P.Q_NEG_C, c], S.X_GAIN.value, c, s)
+        s[S.Y_FIRST, c], s[S.Y_LAST, c] = weigh_kernel(h, s[S.RATE_POS, c], p[P.Q_POS_C, c], S.Y_GAIN.value, c, s)
         s[S.AT_H, c] = h
     x, y = s[S.X, c], s[S.Y, c]
     for k in range(MODES):
@@ -195,16 +191,14 @@ def _grow(c: int, h: float, x_free: float, last: float, first_drive: float, p: F
         took = growth + diffusion  # as a share of h
         away = math.log(took) if took > 0.0 else -_LARGEST
         s[S.TRIED_DRIVE_END, c] = end_drive
-        if abs(away) < 1e-9 or high - low < 1e-12:
+        if abs(away) < 1e-8 or high - low < 1e-12:
             break
         if away > 0.0:
             high = u
         else:
             low = u
         # d(end drive) / d(ln amp): the growth takes lithium off the surface, which lifts its potential.
-        step = 1e-5
-        lift = (_negative_v(c, x - step, last, s, tables) - _negative_v(c, x, last, s, tables)) / step
-        softer = p[P.SEI_ALPHA, c] / s[S.THERMAL_V, c] * lift * per_amp * amp
+        softer = p[P.SEI_ALPHA, c] / s[S.THERMAL_V, c] * _fall(tables, x) * per_amp * amp
         slope = growth * ((z / -math.expm1(-z) if z > 1e-8 else 1.0) + lean * softer)
         slope += block * amp * (start_m + p[P.SEI_M_PER_C, c] * amp * h)
         new = u - away * took / slope if slope > 0.0 else 0.5 * (low + high)
@@ -234,25 +228,15 @@ def attempt_kernel(c: int, amp0: float, amp1: float, h: float, p: F, s: F, table
 
 
 @kernel
-def _shift(
-    c: int, modes: int, gains: int, first: float, last: float, h: float, rate: float, capacity_c: float, s: F
-) -> None:
-    """One particle's modes after a step of h seconds, for which the gains stand ready."""
-    for k in range(MODES):
-        gain = s[gains + k, c]
-        ramp = _ramp_share(rate * MU2[k] * h, gain)
-        pushed = (first * gain + (last - first) * ramp) * 2.0 / (3.0 * capacity_c * rate * MU2[k])
-        s[modes + k, c] += pushed - s[modes + k, c] * gain
-
-
-@kernel
 def commit_kernel(c: int, amp0: float, amp1: float, h: float, volt: float, p: F, s: F) -> None:
     """Moves cell c by the trial that was just made with the same arguments."""
     leak, grown = leak_kernel(c, p, s), s[S.TRIED_SEI_A, c]
     first, last = amp0 - leak, amp1 - leak
     mean = 0.5 * (first + last)
-    _shift(c, S.X_MODES.value, S.X_GAIN.value, first - grown, last - grown, h, s[S.RATE_NEG, c], p[P.Q_NEG_C, c], s)
-    _shift(c, S.Y_MODES.value, S.Y_GAIN.value, -first, -last, h, s[S.RATE_POS, c], p[P.Q_POS_C, c], s)
+    shift_kernel(
+        c, S.X_MODES.value, S.X_GAIN.value, first - grown, last - grown, h, s[S.RATE_NEG, c], p[P.Q_NEG_C, c], s
+    )
+    shift_kernel(c, S.Y_MODES.value, S.Y_GAIN.value, -first, -last, h, s[S.RATE_POS, c], p[P.Q_POS_C, c], s)
     s[S.X, c] += (mean - grown) * h / p[P.Q_NEG_C, c]
     s[S.Y, c] -= mean * h / p[P.Q_POS_C, c]
     s[S.SEI_C, c] += grown * h
@@ -267,20 +251,10 @@ def glance_kernel(c: int, amp0: float, amp1: float, h: float, at: float, p: F, s
     leak, grown = leak_kernel(c, p, s), s[S.TRIED_SEI_A, c]
     amp = amp0 + (amp1 - amp0) * at / h
     first, last = amp0 - leak, amp - leak
-    x, y = s[S.X, c], s[S.Y, c]
     mean = 0.5 * (first + last)
-    x += (mean - grown) * at / p[P.Q_NEG_C, c]
-    y -= mean * at / p[P.Q_POS_C, c]
-    for k in range(MODES):
-        z = s[S.RATE_NEG, c] * MU2[k] * at
-        gain = -math.expm1(-z)
-        pushed = ((first - grown) * gain + (last - first) * _ramp_share(z, gain)) * 2.0 / 3.0
-        x += s[S.X_MODES + k, c] * (1.0 - gain) + pushed / (p[P.Q_NEG_C, c] * s[S.RATE_NEG, c] * MU2[k])
-        z = s[S.RATE_POS, c] * MU2[k] * at
-        gain = -math.expm1(-z)
-        pushed = (first * gain + (last - first) * _ramp_share(z, gain)) * 2.0 / 3.0
-        y += s[S.Y_MODES + k, c] * (1.0 - gain) - pushed / (p[P.Q_POS_C, c] * s[S.RATE_POS, c] * MU2[k])
-    x += REMAINDER * (last - grown) / (3.0 * s[S.RATE_NEG, c] * p[P.Q_NEG_C, c])
-    y -= REMAINDER * last / (3.0 * s[S.RATE_POS, c] * p[P.Q_POS_C, c])
+    x = s[S.X, c] + (mean - grown) * at / p[P.Q_NEG_C, c]
+    y = s[S.Y, c] - mean * at / p[P.Q_POS_C, c]
+    x += modes_at_kernel(c, S.X_MODES.value, first - grown, last - grown, at, s[S.RATE_NEG, c], p[P.Q_NEG_C, c], s)
+    y += modes_at_kernel(c, S.Y_MODES.value, -first, -last, at, s[S.RATE_POS, c], p[P.Q_POS_C, c], s)
     sei_c = s[S.SEI_C, c] + grown * at
     return _terminal_v(c, x, y, amp, last, sei_c, p, s, tables), sei_c

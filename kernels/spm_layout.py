@@ -42,6 +42,7 @@ def _roots(count: int) -> F:
 
 
 MU2: F = _roots(MODES) ** 2
+INVERSE_MU2: F = 1.0 / MU2
 # Surface over mean in the quasi-steady state is g / 5 = g times the sum of 2 / mu^2 over all modes.
 REMAINDER = 0.2 - float(np.sum(2.0 / MU2))
 

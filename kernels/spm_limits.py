@@ -17,9 +17,15 @@ def time_to_limit_kernel(c: int, amp: float, limit: float, h: float, p: F, s: F,
     At the returned time the limit is reached or passed by at most 0.1 uV. Illinois' false position.
     """
     sign = 1.0 if amp > 0.0 else -1.0
-    right = sign * (attempt_kernel(c, amp, amp, h, p, s, tables) - limit)
+    return search_kernel(c, amp, limit, h, sign * (attempt_kernel(c, amp, amp, h, p, s, tables) - limit), p, s, tables)
+
+
+@kernel
+def search_kernel(c: int, amp: float, limit: float, h: float, right: float, p: F, s: F, tables: F) -> float:
+    """time_to_limit_kernel for those who know how far beyond the limit the cell is after h seconds (`right`, V)."""
     if not right >= 0.0:
         return h + 1.0
+    sign = 1.0 if amp > 0.0 else -1.0
     left = sign * (voltage_now_kernel(c, amp, p, s, tables) - limit)
     if left >= 0.0:
         return 0.0
@@ -48,46 +54,46 @@ def time_to_limit_kernel(c: int, amp: float, limit: float, h: float, p: F, s: F,
 
 @kernel
 def held_current_kernel(
-    c: int, first: float, steady: bool, volt: float, bound: float, h: float, p: F, s: F, tables: F
+    c: int, first: float, guess: float, volt: float, bound: float, h: float, p: F, s: F, tables: F
 ) -> float:
     """Current between 0 and `bound` that brings cell c to `volt` after h seconds (safeguarded secant).
 
-    steady: the same current all along; else it goes from `first` to the result linearly. h = 0: at this moment.
+    The current goes from `first` to the result linearly; first < 0: it is the result all along. h = 0: at this moment.
+    guess: where to begin.
     """
     low, high = 0.0, bound
-    at_low, at_high = _miss(c, first, steady, volt, low, h, p, s, tables), 0.0
-    if not at_low < 0.0:
-        return 0.0
-    at_high = _miss(c, first, steady, volt, high, h, p, s, tables)
-    if not at_high > 0.0:
-        return bound
-    side = 0
-    amp = min(max(first, low), high)
-    if not low < amp < high:
-        amp = low + (high - low) * at_low / (at_low - at_high)
+    amp = min(max(guess, 0.001 * bound), 0.999 * bound)
+    at = _miss(c, first, volt, amp, h, p, s, tables)
+    older, at_older = 0.0, 0.0
+    new = amp * (0.999 if at > 0.0 else 1.0005)
     for _ in range(60):
-        at = _miss(c, first, steady, volt, amp, h, p, s, tables)
         if abs(at) <= 0.1 * _VOLT or high - low <= _AMP:
             break
         if at > 0.0:
-            high, at_high = amp, at
-            if side == 1:
-                at_low *= 0.5
-            side = 1
+            high = amp
         else:
-            low, at_low = amp, at
-            if side == -1:
-                at_high *= 0.5
-            side = -1
-        amp = low + (high - low) * at_low / (at_low - at_high)
-        if not low < amp < high:
-            amp = 0.5 * (low + high)
+            low = amp
+        if at_older not in (at, 0.0):
+            new = amp - at * (amp - older) / (at - at_older)
+        # The ends of the range are tried only when the secant asks for them.
+        if not low < new < high:
+            if new <= 0.0 and low <= 0.0:
+                new = 0.0
+            elif new >= bound and high >= bound:
+                new = bound
+            else:
+                new = 0.5 * (low + high)
+        older, at_older = amp, at
+        amp = new
+        at = _miss(c, first, volt, amp, h, p, s, tables)
+        if (amp == 0.0 and at >= 0.0) or (amp == bound and at <= 0.0):
+            break
     return amp
 
 
 @kernel
-def _miss(c: int, first: float, steady: bool, volt: float, amp: float, h: float, p: F, s: F, tables: F) -> float:
+def _miss(c: int, first: float, volt: float, amp: float, h: float, p: F, s: F, tables: F) -> float:
     """Voltage above `volt` that the current `amp` would give."""
     if h <= 0.0:
         return voltage_now_kernel(c, amp, p, s, tables) - volt
-    return attempt_kernel(c, amp if steady else first, amp, h, p, s, tables) - volt
+    return attempt_kernel(c, amp if first < 0.0 else first, amp, h, p, s, tables) - volt

@@ -18,6 +18,7 @@ from kernels.spm_cell import (
 )
 from kernels.spm_layout import (
     CC_CHARGE,
+    CC_DISCHARGE,
     CURRENT_A,
     CV_CHARGE,
     DURATION_S,
@@ -31,7 +32,7 @@ from kernels.spm_layout import (
     P,
     S,
 )
-from kernels.spm_limits import held_current_kernel, time_to_limit_kernel
+from kernels.spm_limits import held_current_kernel, search_kernel
 
 MAX_STEPS = 20_000
 _FIRST_S, _SHORTEST_S, _LONGEST_S = 1.0, 1e-3, 3600.0
@@ -56,6 +57,8 @@ def run_cell_kernel(
         step = programme[k]
         charge = s[S.CHARGE_C, 0]
         amp, over = _begin(step, amp, p, s, tables)
+        limit = step[VOLTAGE_V] if int(step[MODE]) in (CC_CHARGE, CC_DISCHARGE) else 0.0
+        sign = 1.0 if amp > 0.0 else -1.0
         spent, h, slope, bend = 0.0, _FIRST_S, 0.0, 0.0
         while not over:
             used += 1
@@ -66,10 +69,18 @@ def run_cell_kernel(
                 break
             h = min(h, left)
             amp0 = amp
-            amp1, h, reached = _stretch(step, amp0, h, p, s, tables)
-            if h <= 0.0:
-                break
+            if int(step[MODE]) == CV_CHARGE:
+                amp1, h, reached = _hold(step, amp0, amp0 + bend * h, h, p, s, tables)
+                reached = reached or h >= left
+            else:
+                amp1, reached = amp0, h >= left
             v = attempt_kernel(0, amp0, amp1, h, p, s, tables)
+            if limit > 0.0 and sign * (v - limit) > 0.0:
+                h = search_kernel(0, amp0, limit, h, sign * (v - limit), p, s, tables)
+                reached = True
+                if h <= 0.0:
+                    break
+                v = attempt_kernel(0, amp0, amp1, h, p, s, tables)
             if not abs(v) < 1e3:
                 return False, used
             rise = s[S.TRIED_DRIVE_END, 0] - s[S.TRIED_DRIVE, 0]
@@ -101,7 +112,7 @@ def _begin(step: F, amp: float, p: F, s: F, tables: F) -> tuple[float, bool]:
     if mode == REST:
         amp = 0.0
     elif mode == CV_CHARGE:
-        amp = held_current_kernel(0, amp, True, step[VOLTAGE_V], step[CURRENT_A], 0.0, p, s, tables)
+        amp = held_current_kernel(0, -1.0, amp, step[VOLTAGE_V], step[CURRENT_A], 0.0, p, s, tables)
         return amp, amp <= step[END_CURRENT_A]
     else:
         amp = step[CURRENT_A] if mode == CC_CHARGE else -step[CURRENT_A]
@@ -112,28 +123,20 @@ def _begin(step: F, amp: float, p: F, s: F, tables: F) -> tuple[float, bool]:
 
 
 @kernel
-def _stretch(step: F, amp: float, h: float, p: F, s: F, tables: F) -> tuple[float, float, bool]:
-    """Current at the end of the next h seconds, the seconds that the step lasts of them, and whether it ends there."""
-    mode = int(step[MODE])
-    whole = h >= step[DURATION_S]
-    if mode == CV_CHARGE:
-        bound, end = step[CURRENT_A], step[END_CURRENT_A]
-        last = held_current_kernel(0, amp, False, step[VOLTAGE_V], bound, h, p, s, tables)
-        if last > end:
-            return last, h, False
-        low, high = 0.0, h
-        for _ in range(40):
-            if last > end * (1.0 - 1e-6) - 1e-9 or high - low <= 1e-6:
-                break
-            h = 0.5 * (low + high)
-            tried = held_current_kernel(0, amp, False, step[VOLTAGE_V], bound, h, p, s, tables)
-            if tried > end:
-                low = h
-            else:
-                high, last = h, tried
-        return last, high, True
-    if mode not in (REST, PULSE) and step[VOLTAGE_V] > 0.0:
-        reached = time_to_limit_kernel(0, amp, step[VOLTAGE_V], h, p, s, tables)
-        if reached <= h:
-            return amp, reached, True
-    return amp, h, whole
+def _hold(step: F, amp: float, guess: float, h: float, p: F, s: F, tables: F) -> tuple[float, float, bool]:
+    """Current at the end of the next h seconds of a hold, the seconds it lasts of them, and whether it ends there."""
+    bound, end, volt = step[CURRENT_A], step[END_CURRENT_A], step[VOLTAGE_V]
+    last = held_current_kernel(0, amp, guess, volt, bound, h, p, s, tables)
+    if last > end:
+        return last, h, False
+    low, high = 0.0, h
+    for _ in range(40):
+        if last > end * (1.0 - 1e-6) - 1e-9 or high - low <= 1e-6:
+            break
+        h = 0.5 * (low + high)
+        tried = held_current_kernel(0, amp, last, volt, bound, h, p, s, tables)
+        if tried > end:
+            low = h
+        else:
+            high, last = h, tried
+    return last, high, True

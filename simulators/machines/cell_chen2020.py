@@ -59,8 +59,8 @@ CHEN2020 = CellSet(
     film=_YANG,
     contact_ohm=0.0,
     leak_a=0.0,
-    lithium_c=FARADAY * 0.1027 * (0.75 * 85.2e-6 * 29_866.0 + 0.665 * 75.6e-6 * 17_038.0),
-    fresh_v=4.2,
+    positive_fill=0.854,  # the published cell, empty (PyBaMM's ElectrodeSOHSolver at 2.5 V)
+    fresh_v=2.5,
 )
 
 FORMATION = replace(
@@ -79,8 +79,8 @@ FORMATION = replace(
     ),
     contact_ohm=0.010,  # ours: 10 s resistance of 33 to 36 mOhm at mid charge (PyBOP's LGM50_5Ah_Pulse)
     leak_a=30e-6,  # ours: 0.005 Ah a week
-    # What the published cell holds after formation, and what formation takes.
-    lithium_c=CHEN2020.lithium_c + 3600.0 * 0.804,
+    # What comes back in the first discharge of the published cell, 0.854, and what the film takes.
+    positive_fill=0.936,
     fresh_v=2.75,  # filled, soaked and tickled, before the first charge
 )
 

@@ -70,8 +70,8 @@ class CellSet:
     film: Film
     contact_ohm: float
     leak_a: float
-    lithium_c: float  # in both electrodes of a fresh cell, as charge
-    fresh_v: float
+    positive_fill: float  # stoichiometry of the positive electrode as delivered
+    fresh_v: float  # at rest, as delivered; the negative electrode follows
 
 
 def rows(cell: CellSet, cells: int = 1) -> Values:
@@ -101,21 +101,21 @@ def rows(cell: CellSet, cells: int = 1) -> Values:
     return p
 
 
-def fresh(p: Values, tables: Values, lithium_c: Values, fresh_v: Values, temperature_c: Values) -> Values:
+def fresh(p: Values, tables: Values, positive_fill: Values, fresh_v: Values, temperature_c: Values) -> Values:
     """State (STATE_ROWS, cells) of cells that never saw current, at rest at `fresh_v`; arguments (cells,).
 
-    The lithium in both electrodes and the voltage fix both stoichiometries; bisection in the negative one.
+    The positive electrode comes from its maker at `positive_fill`; the negative one's share follows from the voltage
+    (bisection), so that the lithium of a cell goes with its loading.
     """
     cells = p.shape[1]
     state = np.zeros((STATE_ROWS, cells))
     grid = np.linspace(0.0, 1.0, tables.shape[1])
-    low, high = np.full(cells, 1e-6), np.full(cells, 0.999)
+    positive_v = np.interp(positive_fill, grid, tables[Table.U_POS_V])
+    low, high = np.full(cells, 1e-6), np.full(cells, 1.0 - 1e-6)
     for _ in range(60):
         x = 0.5 * (low + high)
-        y = (lithium_c - x * p[P.Q_NEG_C]) / p[P.Q_POS_C]
-        volt = np.interp(y, grid, tables[Table.U_POS_V]) - np.interp(x, grid, tables[Table.U_NEG_V])
-        below = volt < fresh_v
+        below = positive_v - np.interp(x, grid, tables[Table.U_NEG_V]) < fresh_v
         low, high = np.where(below, x, low), np.where(below, high, x)
     for c in range(cells):
-        spm_fresh(c, float(x[c]), float(y[c]), float(temperature_c[c]), p, state, tables)
+        spm_fresh(c, float(x[c]), float(positive_fill[c]), float(temperature_c[c]), p, state, tables)
     return state
