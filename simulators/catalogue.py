@@ -22,9 +22,9 @@ from configs.explain import validate
 from configs.fits import check_equipment
 from configs.loader import packaged
 from configs.schema import Equipment, Group, Protocol, Tag
-from simulators.faults import FaultKind
+from simulators.faults import FaultKind, kinds_of
 from simulators.faults.instruments import INSTRUMENT_FAULTS
-from simulators.faults.plan import POWER_FAULTS, kinds_of
+from simulators.faults.plan import POWER_FAULTS
 from simulators.machines import MACHINES
 from simulators.servers import SERVERS
 

@@ -60,3 +60,13 @@ class Faultable(Protocol):
         Acts from the next advance or publish on. Raises ValueError for settings that this very machine cannot take.
         """
         ...
+
+
+POWER_FAIL = "power_fail"
+"""Every device can lose its power. A machine that offers it as a fault of its own says so what it does meanwhile."""
+
+
+def kinds_of(thing: object) -> Mapping[str, FaultKind]:
+    """What can break in a machine or server; nothing in one that says nothing about it."""
+    faults = getattr(thing, "faults", None)
+    return faults if isinstance(faults, Mapping) else {}

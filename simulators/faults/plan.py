@@ -13,22 +13,16 @@ from hashlib import blake2b
 from configs.errors import ConfigError, Problem
 from configs.loader import LoadedScenario
 from configs.schema.scenario import Fault
-from simulators.faults import FaultKind, FaultSetting
+from simulators.faults import POWER_FAIL, FaultKind, FaultSetting, kinds_of
 from simulators.faults.instruments import Instruments
 from simulators.faults.timetable import Entry, Place
 
 POWER_FAULTS: Mapping[str, FaultKind] = {
-    "power_fail": FaultKind(
+    POWER_FAIL: FaultKind(
         "The device loses its power and boots again; only what its PLC retains is still there",
         {"down_s": FaultSetting("Plant seconds without power", "s", 60.0)},
     )
 }
-
-
-def kinds_of(thing: object) -> Mapping[str, FaultKind]:
-    """What can break in a machine or server; nothing in one that says nothing about it."""
-    faults = getattr(thing, "faults", None)
-    return faults if isinstance(faults, Mapping) else {}
 
 
 def fault_seed(device_seed: int, scenario: str) -> int:
@@ -40,12 +34,16 @@ def fault_seed(device_seed: int, scenario: str) -> int:
 def plan_device(
     scenario: LoadedScenario, device: str, machine: object, server: object, instruments: Instruments
 ) -> tuple[Entry, ...]:
-    """The entries of `device`. `machine` is a spare one: its faults are tried. Raises ConfigError, all problems."""
+    """The entries of `device`. Machine and server are spare ones: their faults are tried.
+
+    Raises ConfigError with all problems.
+    """
+    spare = {Place.MACHINE: machine, Place.SERVER: server}
     places: dict[Place, Mapping[str, FaultKind]] = {
+        Place.POWER: POWER_FAULTS,  # first: it is the power of server and machine, whatever the machine makes of it
         Place.MACHINE: kinds_of(machine),
         Place.INSTRUMENT: instruments.faults,
         Place.SERVER: kinds_of(server),
-        Place.POWER: POWER_FAULTS,
     }
     entries: list[Entry] = []
     problems: list[Problem] = []
@@ -56,8 +54,8 @@ def plan_device(
             entry = _entry(k + 1, fault, places)
             if entry.place is Place.INSTRUMENT:
                 instruments.check(entry.kind, entry.settings)
-            elif entry.place is Place.MACHINE:
-                _try(machine, entry)
+            elif entry.place in spare:
+                _try(spare[entry.place], entry)
         except ValueError as error:
             problems.append(_problem(scenario, k, fault, str(error)))
         else:
@@ -93,9 +91,9 @@ def _as_text(kind: FaultKind, key: str, value: float | str) -> float | str:
     return f"{value:g}" if wants_text and not isinstance(value, str) else value
 
 
-def _try(machine: object, entry: Entry) -> None:
+def _try(thing: object, entry: Entry) -> None:
     for on in (True, False):
-        machine.fault(entry.kind, on, entry.settings)  # type: ignore[attr-defined]
+        thing.fault(entry.kind, on, entry.settings)  # type: ignore[attr-defined]
 
 
 def _problem(scenario: LoadedScenario, k: int, fault: Fault, text: str) -> Problem:

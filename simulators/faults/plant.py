@@ -3,8 +3,9 @@
 It stops at every plant time at which something begins or ends, so that the machine breaks at the same moment however
 `advance` is cut. What breaks in the server is handed on to whoever owns the server, in order.
 
-Power: a machine that Retains boots with what its PLC kept. Any other stands still while it has no power, whole: its own
-time is short of plant time from then on by the time that it stood, its outputs are off, its counters are kept.
+Power: a machine that has a fault `power_fail` of its own goes on without power in its own way. One that Retains boots
+with what its PLC kept. Any other stands still, whole: its own time is short of plant time from then on by the time that
+it stood, its outputs are off, its counters are kept.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 from configs.schema import Equipment
-from simulators.faults import Faultable
+from simulators.faults import POWER_FAIL, Faultable, kinds_of
 from simulators.faults.clocks import read_clocks, write_clocks
 from simulators.faults.instruments import Instruments, Shown
 from simulators.faults.timetable import Entry, Place, Switch, next_switches
@@ -50,6 +51,7 @@ class Plant:
         self._powerless: set[int] = set()  # entries that have taken the power
         self._off_ns = 0
         self._kept: Mapping[str, Values] = {}
+        self._own_power = kinds_of(machine).get(POWER_FAIL)
         self._for_server: list[Switch] = []
         self._next = next_switches(entries, base_ns, base_ns - 1)
 
@@ -72,7 +74,7 @@ class Plant:
         if until_ns <= self._at_ns:
             return
         self._at_ns = until_ns
-        if self.powered:
+        if self.powered or self._own_power is not None:
             self._machine.advance(until_ns - self._lag_ns)
 
     def _switch(self, switch: Switch, now_ns: int) -> None:
@@ -99,7 +101,10 @@ class Plant:
         if was == self.powered:
             return
         self._for_server.append(switch)
-        if was:
+        if self._own_power is not None:
+            settings = self._own_power.complete(POWER_FAIL, {})
+            cast(Faultable, self._machine).fault(POWER_FAIL, switch.on, settings)
+        elif was:
             self._off_ns = now_ns
             if isinstance(self._machine, Retains):
                 self._kept = {name: values.copy() for name, values in self._machine.retained().items()}
