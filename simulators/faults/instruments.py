@@ -25,6 +25,7 @@ from simulators.timebase import NS_PER_S
 _TAGS = {"tags": FaultSetting("Tags with commas between them")}
 _WHERE = _TAGS | {"points": FaultSetting("Points such as 1-4, 7; empty: all", "", "")}
 _OWN = "the tag's"
+_ABOVE_0 = frozenset({"sd", "rate_per_h", "width_s", "step_s"})
 
 VALUE_FAULTS: Mapping[str, FaultKind] = {
     "stuck": FaultKind("The reading stays what it was when the fault began", _WHERE),
@@ -90,6 +91,11 @@ class Instruments:
         """Raises ValueError where this device has no such tag or point, or nothing that could show the fault."""
         if kind in QUALITY_FAULTS and not self._has_quality:
             raise ValueError(f"'{kind}': Modbus shows no quality; use dropout")
+        for key, value in settings.items():
+            if key not in _WHERE and isinstance(value, str):
+                raise ValueError(f"'{key}' is a number, not '{value}'")
+            if key in _ABOVE_0 and not float(value) > 0.0:
+                raise ValueError(f"'{key}' is above 0, not {value}")
         if kind in CLOCK_FAULTS:
             return
         if not self._where(settings):
