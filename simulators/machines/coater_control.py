@@ -1,31 +1,41 @@
 """The coater's PLC programme: commands with acknowledgement, ready check, heartbeat watchdog, targets for web and pump.
 
-Scanned once per inner step. Physics is elsewhere; what leads where is the table in coater_sequence.
+Scanned once per inner step. Physics is elsewhere; what leads where is the table in coater_sequence. Set-points,
+sequence numbers and counters are retained when the power fails.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from simulators.machines.coater_parameters import STEP_S, ZONES
-from simulators.machines.coater_sequence import Command, Event, Result, State, Trigger, next_state
+from simulators.machines.coater_parameters import STEP_S, CoaterParameters
+from simulators.machines.coater_sequence import HEATED, Alarm, Command, Event, Result, State, Trigger, next_state
 
 # Below this the bead breaks: the pump stays off.
 MIN_COATING_SPEED_M_S = 0.01
 _AT_SPEED = 0.98
 # A margin past the gauge, so that it has certainly seen the last coated piece.
 _RUN_OUT_M = 0.5
+_TENSION_BAND = 0.3
+_ZONE_COLD_K = 10.0
 
 
 @dataclass(slots=True)
 class Setpoints:
     """What the panel holds. A cold machine has none: it does not start."""
 
+    zone_c: list[float]
+    flow: list[float]
+    exhaust_m3_s: list[float]
     speed_m_s: float = 0.0
     pump_ml_s: float = 0.0
     length_m: float = 0.0
-    zone_c: list[float] = field(default_factory=lambda: [20.0] * ZONES)
     zones_written: bool = False
+
+    @classmethod
+    def cold(cls, p: CoaterParameters) -> Setpoints:
+        """As the machine is delivered: fans at their design flow, nothing else set."""
+        return cls([20.0] * p.zones, [1.0] * p.zones, [p.exhaust_m3_s] * p.zones)
 
     @property
     def complete(self) -> bool:
@@ -38,13 +48,29 @@ class Setpoints:
         )
 
 
+@dataclass(slots=True)
+class Sight:
+    """What the PLC's inputs show in one scan."""
+
+    speed_m_s: float = 0.0
+    position_m: float = 0.0
+    zones_ready: bool = False
+    gas: float = 0.0  # highest share of the explosive limit
+    tension: list[float] = field(default_factory=list)  # relative to what is set
+    coldest_k: float = 0.0  # of the zones, under its set-point
+    fans: bool = True
+
+
 class CoaterControl:
     """State, command interface, watchdog and interlocks."""
 
-    def __init__(self, gauge_distance_m: float) -> None:
-        self._run_out_m = gauge_distance_m + _RUN_OUT_M
+    def __init__(self, p: CoaterParameters) -> None:
+        self._p = p
+        self._run_out_m = p.gauge_distance_m + _RUN_OUT_M
         self._end_position_m: float | None = None
         self._heartbeat_age_s = 0.0
+        self._gas_held = False
+        self._slow = (1.0, -1.0)
         self.state = State.IDLE
         self.command_word = 0
         self.sequence = 0
@@ -55,33 +81,65 @@ class CoaterControl:
         self.coated_m = 0.0
         self.speed_target_m_s = 0.0
         self.pump_target_ml_s = 0.0
+        self.alarms = Alarm(0)
+        self.local = False
+        self.false_gas_alarm = False
+        self.trips = Alarm(0)
+        """Causes of a trip that last."""
 
     @property
     def pump_on(self) -> bool:
         """True while slurry is wanted on the web."""
         return self.pump_target_ml_s > 0.0
 
-    def take_sequence(self, sequence: int, setpoints: Setpoints) -> None:
-        """A changed sequence number takes the command word; the same number again is no new command."""
+    @property
+    def powered(self) -> bool:
+        """False while the power is off."""
+        return Alarm.POWER_WAS_OFF not in self.trips
+
+    @property
+    def interlocked(self) -> bool:
+        """True while gas, or a false alarm of it, keeps the heaters off."""
+        return self._gas_held
+
+    @property
+    def heating(self) -> bool:
+        """True while the heaters follow their set-points."""
+        return self.state in HEATED and not self._gas_held and self.powered
+
+    def take_sequence(self, sequence: int, setpoints: Setpoints) -> bool:
+        """A changed sequence number takes the command word; the same number again is no new command.
+
+        True when that was an accepted reset: someone has put the machine right.
+        """
         if sequence == self.sequence:
-            return
+            return False
         self.sequence = sequence
+        reset = self.command_word == Command.RESET.value
         self.result = self._command(setpoints)
         self.acknowledged = sequence
         self.command_word = 0
+        return reset and self.result is Result.ACCEPTED
 
     def _command(self, setpoints: Setpoints) -> Result:
         try:
             command = Command(self.command_word)
         except ValueError:
             return Result.REFUSED_IN_STATE
-        if next_state(self.state, command) is None:
+        if self.local:
+            return Result.REFUSED_LOCAL
+        if next_state(self.state, command) is None or (command is Command.RESET and self.trips):
             return Result.REFUSED_IN_STATE
-        if command in {Command.START, Command.RESUME} and not setpoints.complete:
-            return Result.REFUSED_SETPOINT
+        if command in {Command.START, Command.RESUME}:
+            if not setpoints.complete:
+                return Result.REFUSED_SETPOINT
+            if self._gas_held:
+                return Result.REFUSED_INTERLOCK
         if command is Command.START:
             self.coated_m = 0.0
             self._end_position_m = None
+        if command in {Command.RESET, Command.RESUME}:
+            self.alarms = Alarm(0)
         self._go(command)
         return Result.ACCEPTED
 
@@ -96,23 +154,68 @@ class CoaterControl:
         self.timeout_s = timeout_s
         self._heartbeat_age_s = 0.0
 
+    def trip(self, cause: Alarm, lasts: bool = True) -> None:
+        """Stop at once. A reset is refused until the cause is over; `lasts` False: it is over already."""
+        if lasts:
+            self.trips |= cause
+        self.alarms |= cause
+        self._go(Event.TRIP)
+
+    def over(self, cause: Alarm) -> None:
+        """The cause of a trip is gone; the alarm stays until the reset."""
+        self.trips &= ~cause
+        if cause is Alarm.POWER_WAS_OFF:
+            self._heartbeat_age_s = 0.0
+
+    def slow_down(self, share: float, until_m: float) -> None:
+        """Run at `share` of the set speed, and pump, until the web is at `until_m`."""
+        self._slow = (share, until_m)
+
     def _go(self, trigger: Trigger) -> None:
         state = next_state(self.state, trigger)
         if state is not None:
             self.state = state
 
-    def step(self, setpoints: Setpoints, speed_m_s: float, position_m: float, zones_ready: bool) -> None:
-        """One scan: watchdog, automatic transitions, targets."""
+    def step(self, setpoints: Setpoints, sight: Sight) -> None:
+        """One scan: watchdog, interlock, automatic transitions, targets."""
         self._heartbeat_age_s += STEP_S
-        if 0 < self.timeout_s < self._heartbeat_age_s:
+        if 0 < self.timeout_s < self._heartbeat_age_s and next_state(self.state, Event.HEARTBEAT_LOST) is not None:
+            self.alarms |= Alarm.HEARTBEAT_LOST
             self._go(Event.HEARTBEAT_LOST)
-        if self.state is State.STARTING and speed_m_s > 0.0 and speed_m_s >= _AT_SPEED * setpoints.speed_m_s:
+        self._watch_gas(sight.gas)
+        if self.state is State.STARTING and 0.0 < sight.speed_m_s >= _AT_SPEED * self._speed(setpoints, sight):
             self._go(Event.AT_SPEED)
         elif self.state is State.EXECUTE:
-            self._watch_length(setpoints, position_m)
-        elif self.state is State.STOPPING and speed_m_s == 0.0:
+            self._watch_length(setpoints, sight.position_m)
+        elif self.state is State.STOPPING and sight.speed_m_s == 0.0:
             self._go(Event.STANDSTILL)
-        self._aim(setpoints, speed_m_s, zones_ready)
+        self._aim(setpoints, sight)
+        self._watch(sight)
+
+    def _watch_gas(self, gas: float) -> None:
+        if self.false_gas_alarm or gas >= self._p.lel_trip_fraction:
+            self._gas_held = True
+            self.alarms |= Alarm.GAS_TRIP
+        elif self._gas_held and gas < self._p.lel_reset_fraction:
+            self._gas_held = False
+        if self._gas_held:
+            self._go(Event.INTERLOCK)
+
+    def _watch(self, sight: Sight) -> None:
+        """Alarms that come and go by themselves."""
+        now = Alarm(0)
+        if sight.gas >= self._p.lel_reset_fraction:
+            now |= Alarm.GAS_WARNING
+        if self.state is State.EXECUTE and sight.coldest_k > _ZONE_COLD_K:
+            now |= Alarm.ZONE_COLD
+        if not sight.fans:
+            now |= Alarm.FAN
+        if any(abs(t - 1.0) > _TENSION_BAND for t in sight.tension):
+            now |= Alarm.TENSION
+        if self.local:
+            now |= Alarm.LOCAL
+        passing = Alarm.GAS_WARNING | Alarm.ZONE_COLD | Alarm.FAN | Alarm.TENSION | Alarm.LOCAL
+        self.alarms = (self.alarms & ~passing) | now
 
     def _watch_length(self, setpoints: Setpoints, position_m: float) -> None:
         if self._end_position_m is None and self.coated_m >= setpoints.length_m:
@@ -120,11 +223,17 @@ class CoaterControl:
         if self._end_position_m is not None and position_m >= self._end_position_m + self._run_out_m:
             self._go(Event.RUN_OUT)
 
-    def _aim(self, setpoints: Setpoints, speed_m_s: float, zones_ready: bool) -> None:
+    def _speed(self, setpoints: Setpoints, sight: Sight) -> float:
+        share, until_m = self._slow
+        return setpoints.speed_m_s * (share if sight.position_m < until_m else 1.0)
+
+    def _aim(self, setpoints: Setpoints, sight: Sight) -> None:
         executing = self.state is State.EXECUTE
         # Once the web moves, a zone that swings out of its band does not stop it again: that would waste web.
-        starting = self.state is State.STARTING and (zones_ready or self.speed_target_m_s > 0.0)
-        self.speed_target_m_s = setpoints.speed_m_s if executing or starting else 0.0
-        fast_enough = speed_m_s >= max(MIN_COATING_SPEED_M_S, 0.5 * setpoints.speed_m_s)
+        starting = self.state is State.STARTING and (sight.zones_ready or self.speed_target_m_s > 0.0)
+        wanted = self._speed(setpoints, sight)
+        self.speed_target_m_s = wanted if executing or starting else 0.0
+        fast_enough = sight.speed_m_s >= max(MIN_COATING_SPEED_M_S, 0.5 * wanted)
         coating = executing and fast_enough and self._end_position_m is None
-        self.pump_target_ml_s = setpoints.pump_ml_s if coating else 0.0
+        share = wanted / setpoints.speed_m_s if setpoints.speed_m_s > 0.0 else 1.0
+        self.pump_target_ml_s = setpoints.pump_ml_s * share if coating else 0.0

@@ -1,134 +1,187 @@
-"""Four-zone dryer: air temperatures under control, and the solvent in every piece of web between die and exit.
+"""The web in the dryer: cells of wet coating between die and exit, and what came out last.
 
-Solvent is conserved: in = still in the web + evaporated + gone out with the web.
+Solvent is conserved: in = still in the web + evaporated + gone out with the web. The air is in coater_zones, the
+physics of a cell in kernels/drying.py.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from simulators.machines.coater_drying import ZERO_C_K, dry, wet_film
-from simulators.machines.coater_noise import Drift
-from simulators.machines.coater_parameters import STEP_S, ZONES, CoaterParameters
+from kernels import drying as k
+from simulators.machines.coater_drying import SOLVENTS, Array, solvent_row, web_row
+from simulators.machines.coater_parameters import CELL_M, STEP_S, CoaterParameters
 from simulators.machines.coater_web import Segment
+from simulators.machines.coater_zones import ZoneAir
 
-# Drying is integrated in closed form, so that its step only sets the size of the pieces of web: 0.5 m at 0.1 m/s.
-STEPS_PER_PARCEL = 5
-_RIPPLE = (0.25, 40.0)
-# Grid of the film's temperature and rate over air temperature.
-_GRID_K = np.arange(ZERO_C_K, ZERO_C_K + 261.0)
+Part = tuple[Segment, float]
+"""A piece of web and how much of its length counts."""
 
 
-class Heaters:
-    """Air temperature of each zone: first order towards its set-point, leaking a little to its neighbours."""
+@dataclass(slots=True)
+class DriedCell:
+    """A cell of web that has left the dryer."""
 
-    def __init__(self, p: CoaterParameters, normals: list[float]) -> None:
-        self._p = p
-        self._share = 1.0 - math.exp(-STEP_S / p.zone_lag_s)
-        self._ripple = [Drift(_RIPPLE[0], _RIPPLE[1], STEP_S, start) for start in normals]
-        self._base = [p.ambient_c] * ZONES
-        self.air_c = [p.ambient_c] * ZONES
-
-    def step(self, setpoints_c: list[float] | None, normals: list[float]) -> None:
-        """One inner step; None: heaters off, everything cools to the room."""
-        p, base = self._p, self._base
-        targets = [p.ambient_c] * ZONES if setpoints_c is None else setpoints_c
-        # The outer walls are tight: beyond them it is as warm as inside.
-        row = [base[0], *base, base[-1]]
-        self._base = base = [
-            t + self._share * (target - t + p.zone_coupling * (before + after - 2.0 * t))
-            for t, target, before, after in zip(base, targets, row[:-2], row[2:], strict=True)
-        ]
-        ripple = [r.step(n) for r, n in zip(self._ripple, normals, strict=True)]
-        on = 0.0 if setpoints_c is None else p.disturbance
-        self.air_c = [t + on * r for t, r in zip(base, ripple, strict=True)]
-
-    def ready(self, setpoints_c: list[float]) -> bool:
-        """True when every zone is close enough to its set-point for a start."""
-        return all(abs(a - s) <= self._p.zone_ready_k for a, s in zip(self.air_c, setpoints_c, strict=True))
+    number: int  # counts cells from the start of the web; two make a metre
+    dry_kg_m2: float
+    residual_fraction: float  # NaN for bare foil
+    web_c: float
+    binder_index: float  # binder at the surface over its mean
+    peak_flux_kg_m2_s: float
+    zone_s: Array
+    zone_c: Array  # mean air temperature that it met, NaN where it was not
 
 
 class Dryer:
-    """Pieces of web on their way from the die to the dryer's exit, and what came out last."""
+    """Cells of web on their way from the die to the dryer's exit."""
 
-    def __init__(self, p: CoaterParameters) -> None:
+    def __init__(
+        self,
+        p: CoaterParameters,
+        on_cell: Callable[[int, list[Part]], None] | None = None,
+        on_dried: Callable[[DriedCell], None] | None = None,
+    ) -> None:
+        """`on_cell` hears of every cell that is complete at the die, `on_dried` of every one that leaves."""
         self._p = p
-        self._film_k, self._rate = wet_film(_GRID_K, p.heat_transfer_w_m2_k)
-        self._exit_m = p.die_to_dryer_m + ZONES * p.zone_length_m
-        self._zone_begin = p.die_to_dryer_m + p.zone_length_m * np.arange(ZONES)[:, np.newaxis]
-        self._zone_end = self._zone_begin + p.zone_length_m
-        # Rows: distance of the centre from the die, length, dry kg, solvent kg.
-        self._parcels: NDArray[np.float64] = np.empty((4, 0))
-        self._growing = [0.0, 0.0, 0.0]
-        self._steps = 0
+        self._on_cell, self._on_dried = on_cell, on_dried
+        self._solvent_row = solvent_row(SOLVENTS[p.solvent])
+        self._web_row = web_row(p)
+        self._borders = p.die_to_dryer_m + p.zone_length_m * np.arange(p.zones + 1.0)
+        room = math.ceil(p.dryer_exit_m / CELL_M) + 8
+        self._cells: Array = np.zeros((room, k.PER_ZONE + 2 * p.zones))
+        self._count = 0
+        self._growing: list[Part] = []
+        self._number = 0  # of the cell that grows at the die
+        self._grown_m = 0.0
+        self._grown_solvent_kg = 0.0
+        self._air = np.zeros(p.zones)
+        self._lost = np.zeros(p.zones)
+        self._heat = np.zeros(p.zones)
+        self._area = CELL_M * p.width_m
+        self.evaporated_step_kg: Array = np.zeros(p.zones)
+        self.heat_step_j: Array = np.zeros(p.zones)
         self.solvent_in_kg = 0.0
+        self.dry_in_kg = 0.0
         self.evaporated_kg = 0.0
         self.solvent_out_kg = 0.0
+        self.dry_out_kg = 0.0
         self.residual_fraction = math.nan
+        self.binder_index = math.nan
         self.web_c = p.ambient_c
 
     @property
     def solvent_inside_kg(self) -> float:
         """Solvent in the web between die and exit, wet part at the die included."""
-        return float(self._parcels[3].sum()) + self._growing[2]
+        return float(self._cells[: self._count, k.SOLVENT].sum()) * self._area + self._grown_solvent_kg
 
-    def step(self, segment: Segment | None, air_c: list[float]) -> None:
-        """One inner step: take up the web that passed the die, dry every few steps."""
+    @property
+    def dry_inside_kg(self) -> float:
+        """Dry mass between die and exit."""
+        growing = sum(s.dry_kg * part / s.length_m for s, part in self._growing)
+        return float(self._cells[: self._count, k.DRY].sum()) * self._area + growing
+
+    def zone_web_c(self) -> list[float]:
+        """Web temperature at each zone's end, of the last cell before it."""
+        found = []
+        position = self._number * CELL_M + self._grown_m
+        for end in self._borders[1:]:
+            places = position - self._cells[: self._count, k.CENTRE_M]
+            before = int(np.searchsorted(places, end))
+            found.append(float(self._cells[before - 1, k.WEB_C]) if before else self._p.ambient_c)
+        return found
+
+    def step(self, segment: Segment | None, air_c: list[float], air: ZoneAir) -> None:
+        """One inner step: dry what is there while it moves, then take up the web that passed the die."""
+        moved = 0.0 if segment is None else segment.length_m
+        self._lost[:] = 0.0
+        self._heat[:] = 0.0
+        if self._count:
+            self._air[:] = air_c
+            before = self._number * CELL_M + self._grown_m
+            k.drying_step(
+                self._cells,
+                self._count,
+                before,
+                moved,
+                STEP_S,
+                self._borders,
+                self._air,
+                air.h,
+                air.air_kg_m3,
+                self._solvent_row,
+                self._web_row,
+                self._lost,
+                self._heat,
+            )
+        self.evaporated_step_kg = self._lost * self._area
+        self.heat_step_j = self._heat * self._area
+        self.evaporated_kg += float(self.evaporated_step_kg.sum())
         if segment is not None:
-            self._growing[0] += segment.length_m
-            self._growing[1] += segment.dry_kg
-            self._growing[2] += segment.solvent_kg
-            self.solvent_in_kg += segment.solvent_kg
-        self._steps += 1
-        if self._steps == STEPS_PER_PARCEL:
-            self._steps = 0
-            self._dry(air_c)
+            self._take_up(segment)
+            self._leave()
 
-    def _dry(self, air_c: list[float]) -> None:
-        duration = STEP_S * STEPS_PER_PARCEL
-        moved, dry_kg, solvent_kg = self._growing
-        old = self._parcels
-        if old.shape[1]:
-            self._evaporate(moved, duration, air_c)
-            old[0] += moved
-        if moved > 0.0:
-            self._growing = [0.0, 0.0, 0.0]
-            fresh = np.array([[0.5 * moved], [moved], [dry_kg], [solvent_kg]])
-            self._parcels = np.concatenate((fresh, old), axis=1)
-        self._leave(air_c)
+    def _take_up(self, segment: Segment) -> None:
+        """Cut the piece at the borders of the cells."""
+        self.solvent_in_kg += segment.solvent_kg
+        self.dry_in_kg += segment.dry_kg
+        left = segment.length_m
+        while self._grown_m + left >= CELL_M:
+            part = CELL_M - self._grown_m
+            self._add(segment, part)
+            left -= part
+            self._close()
+        if left > 0.0:
+            self._add(segment, left)
 
-    def _evaporate(self, moved: float, duration: float, air_c: list[float]) -> None:
-        place, length, dry_kg, solvent_kg = self._parcels
-        area = length * self._p.width_m
-        critical = self._p.critical_solvent_fraction * dry_kg / area
-        solvent = solvent_kg / area
-        if moved > 0.0:
-            inside = np.minimum(place + moved, self._zone_end) - np.maximum(place, self._zone_begin)
-            time_s = np.maximum(inside, 0.0) * (duration / moved)
-        else:
-            time_s = np.where((place >= self._zone_begin) & (place < self._zone_end), duration, 0.0)
-        rates = np.interp(np.array(air_c) + ZERO_C_K, _GRID_K, self._rate)
-        left = dry(solvent, critical, rates @ time_s)
-        self.evaporated_kg += float(((solvent - left) * area).sum())
-        self._parcels[3] = left * area
+    def _add(self, segment: Segment, part_m: float) -> None:
+        self._growing.append((segment, part_m))
+        self._grown_m += part_m
+        self._grown_solvent_kg += segment.solvent_kg * part_m / segment.length_m
 
-    def _leave(self, air_c: list[float]) -> None:
-        """Take away what has passed the exit; the oldest pieces are the last columns."""
-        parcels = self._parcels
-        staying = int(np.searchsorted(parcels[0], self._exit_m))
-        if staying == parcels.shape[1]:
+    def _close(self) -> None:
+        cells = self._cells
+        if self._count == len(cells):
+            self._cells = cells = np.concatenate((cells, np.zeros_like(cells)))
+        cells[1 : self._count + 1] = cells[: self._count].copy()
+        cells[0] = 0.0
+        dry_kg = sum(s.dry_kg * part / s.length_m for s, part in self._growing)
+        values = ((self._number + 0.5) * CELL_M, dry_kg / self._area, self._grown_solvent_kg / self._area)
+        cells[0, : k.BINDER + 1] = (*values, self._p.ambient_c, 1.0)
+        cells[0, k.ID] = self._number
+        self._count += 1
+        if self._on_cell is not None:
+            self._on_cell(self._number, self._growing)
+        self._growing = []
+        self._number += 1
+        self._grown_m = self._grown_solvent_kg = 0.0
+
+    def _leave(self) -> None:
+        """Take away what has passed the exit; the oldest cells are the last rows."""
+        position = self._number * CELL_M + self._grown_m
+        while self._count and position - self._cells[self._count - 1, k.CENTRE_M] >= self._borders[-1]:
+            self._count -= 1
+            self._out(self._cells[self._count])
+
+    def _out(self, cell: Array) -> None:
+        zones = self._p.zones
+        dry, solvent = float(cell[k.DRY]), float(cell[k.SOLVENT])
+        self.solvent_out_kg += solvent * self._area
+        self.dry_out_kg += dry * self._area
+        coated = dry > 0.005
+        self.residual_fraction = solvent / dry if coated else math.nan
+        self.binder_index = float(cell[k.BINDER]) if coated else math.nan
+        self.web_c = float(cell[k.WEB_C])
+        if self._on_dried is None:
             return
-        gone = parcels[:, staying:]
-        self.solvent_out_kg += float(gone[3].sum())
-        self._parcels = parcels[:, :staying].copy()
-        dry_kg, solvent_kg = float(gone[2, 0]), float(gone[3, 0])
-        air_k = air_c[-1] + ZERO_C_K
-        coated = dry_kg > 0.005 * self._p.width_m * float(gone[1, 0])
-        self.residual_fraction = solvent_kg / dry_kg if coated else math.nan
-        # In the falling-rate period film and air draw together as the rate falls: heat in = heat of evaporation.
-        wetness = min(1.0, self.residual_fraction / self._p.critical_solvent_fraction) if coated else 0.0
-        film_k = float(np.interp(air_k, _GRID_K, self._film_k))
-        self.web_c = air_k - (air_k - film_k) * wetness - ZERO_C_K
+        seconds = cell[k.PER_ZONE : k.PER_ZONE + zones].copy()
+        warmth = cell[k.PER_ZONE + zones :]
+        mean_c = np.divide(warmth, seconds, out=np.full(zones, math.nan), where=seconds > 0.0)
+        flux = float(cell[k.PEAK_FLUX])
+        number = int(cell[k.ID])
+        self._on_dried(
+            DriedCell(number, dry, self.residual_fraction, self.web_c, self.binder_index, flux, seconds, mean_c)
+        )

@@ -15,8 +15,9 @@ _BLOCK = 512
 class Normals:
     """Rows of unit normal numbers. Drawn in blocks: one NumPy call a step would cost more than the step."""
 
-    def __init__(self, seed: int, columns: int) -> None:
-        self._rng = np.random.default_rng([seed, 0xC0A7])
+    def __init__(self, seed: int, columns: int, stream: int = 0xC0A7) -> None:
+        """`stream` tells several of the same seed apart."""
+        self._rng = np.random.default_rng([seed, stream])
         self._columns = columns
         self._rows: list[list[float]] = []
         self._next = 0

@@ -11,7 +11,7 @@ watchdog on the heartbeat holds and never stops: a supervisor that comes back de
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum, IntEnum
+from enum import Enum, IntEnum, IntFlag
 from types import MappingProxyType
 
 
@@ -45,6 +45,8 @@ class Event(Enum):
     RUN_OUT = "ordered length coated and past the gauge"
     STANDSTILL = "web stands"
     HEARTBEAT_LOST = "heartbeat older than its timeout"
+    INTERLOCK = "too much solvent in the dryer's air"
+    TRIP = "drive tripped, web torn, emergency stop or power lost"
 
 
 class Result(IntEnum):
@@ -54,6 +56,24 @@ class Result(IntEnum):
     ACCEPTED = 1
     REFUSED_IN_STATE = 2
     REFUSED_SETPOINT = 3
+    REFUSED_LOCAL = 4
+    REFUSED_INTERLOCK = 5
+
+
+class Alarm(IntFlag):
+    """Bits of the alarm word, as in the equipment file."""
+
+    HEARTBEAT_LOST = 1
+    GAS_WARNING = 2
+    GAS_TRIP = 4
+    WEB_TORN = 8
+    DRIVE_TRIP = 16
+    EMERGENCY_STOP = 32
+    ZONE_COLD = 64
+    FAN = 128
+    TENSION = 256
+    LOCAL = 512
+    POWER_WAS_OFF = 1024
 
 
 Trigger = Command | Event
@@ -69,6 +89,8 @@ TRANSITIONS: Mapping[tuple[State, Trigger], State] = MappingProxyType(
         (State.HELD, Command.RESUME): State.STARTING,
         **{(state, Command.HOLD): State.HELD for state in _RUNNING},
         **{(state, Event.HEARTBEAT_LOST): State.HELD for state in _RUNNING},
+        **{(state, Event.INTERLOCK): State.HELD for state in _RUNNING},
+        **{(state, Event.TRIP): State.ABORTED for state in State if state is not State.ABORTED},
         **{(state, Command.STOP): State.STOPPING for state in (*_RUNNING, State.IDLE, State.HELD, State.COMPLETE)},
         **{(state, Command.RESET): State.IDLE for state in (State.STOPPED, State.ABORTED, State.COMPLETE)},
     }

@@ -5,9 +5,9 @@ from __future__ import annotations
 from simulators.machines.coater_sequence import TRANSITIONS, Command, Event, State, diagram, next_state
 
 
-def test_every_state_but_aborted_can_be_reached_and_left() -> None:
+def test_every_state_can_be_reached_and_left() -> None:
     targets = set(TRANSITIONS.values()) | {State.IDLE}
-    assert targets == set(State) - {State.ABORTED}
+    assert targets == set(State)
     assert {state for state, _ in TRANSITIONS} == set(State)
 
 
@@ -21,6 +21,11 @@ def test_the_watchdog_stops_what_moves_and_nothing_else() -> None:
     moving = {s for s in State if next_state(s, Event.HEARTBEAT_LOST)}
     assert moving == {State.STARTING, State.EXECUTE}
     assert all(next_state(s, Event.HEARTBEAT_LOST) is State.HELD for s in moving)
+
+
+def test_a_trip_aborts_from_everywhere_and_gas_holds_what_moves() -> None:
+    assert all(next_state(s, Event.TRIP) is State.ABORTED for s in State if s is not State.ABORTED)
+    assert {s for s in State if next_state(s, Event.INTERLOCK)} == {State.STARTING, State.EXECUTE}
 
 
 def test_the_diagram_has_a_line_per_transition() -> None:

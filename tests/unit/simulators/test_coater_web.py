@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from simulators.machines.coater_gauge import ScanningGauge
-from simulators.machines.coater_parameters import LANES, CoaterParameters
+from simulators.machines.coater_parameters import CoaterParameters
 from simulators.machines.coater_web import NORMALS, CoaterWeb
 
 P = CoaterParameters()
@@ -86,7 +86,7 @@ def test_the_gauge_draws_diagonals_and_reports_whole_scans() -> None:
         across.append(gauge.cross_position_m)
         along.append(gauge.web_position_m)
         segment = coater.under(P.gauge_distance_m)
-        truth.append(coater.profile(segment) if segment is not None else np.full(LANES, np.nan))
+        truth.append(coater.profile(segment) if segment is not None else np.full(P.lanes, np.nan))
     seen = np.isfinite(along)
     assert np.nanmin(across) >= 0.0
     assert np.nanmax(across) <= P.width_m

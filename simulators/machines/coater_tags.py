@@ -1,0 +1,146 @@
+"""The coater's tags: what its parts show, what is true of them, and which written numbers a PLC would refuse.
+
+No physics and no sequence; a tag that the equipment type does not have is shown to nobody.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from configs.schema import Access, Equipment, Tag, ValueType
+from simulators.machine import Values
+from simulators.machines.coater_zones import J_PER_KWH
+
+if TYPE_CHECKING:
+    from simulators.machines.coater import Coater
+
+_WORD_MAX = {ValueType.UINT16: 65_535, ValueType.UINT32: 4_294_967_295}
+SCALARS = {
+    "web_speed_sp_m_s": "speed_m_s",
+    "pump_rate_sp_ml_s": "pump_ml_s",
+    "length_sp_m": "length_m",
+}
+ZONE_LISTS = {
+    "zone_temperature_sp_c": "zone_c",
+    "zone_air_flow_sp_fraction": "flow",
+    "zone_exhaust_sp_m3_s": "exhaust_m3_s",
+}
+SETPOINTS = frozenset(SCALARS) | frozenset(ZONE_LISTS)
+NOISE = 6
+"""Instruments that `readings` wants a unit normal number for, besides one per zone."""
+
+
+def checked(equipment: Equipment, tag: str, values: Values) -> list[float]:
+    """The written numbers. ValueError: unknown, read-only, too many values, not finite, out of limits."""
+    found = equipment.find(tag)
+    if found is None:
+        raise ValueError(f"there is no tag '{tag}'")
+    group, definition = found
+    if definition.access is Access.READ:
+        raise ValueError(f"{tag} is read-only")
+    numbers = [float(v) for v in np.atleast_1d(values)]
+    if not 0 < len(numbers) <= group.points:
+        raise ValueError(f"{tag} takes 1 to {group.points} values, not {len(numbers)}")
+    for number in numbers:
+        _check(definition, number)
+    return numbers
+
+
+def _check(tag: Tag, number: float) -> None:
+    """Raises ValueError where a PLC would refuse the number."""
+    if not math.isfinite(number):
+        raise ValueError(f"{tag.name} must be a finite number")
+    low, high = tag.min, tag.max
+    if tag.type in _WORD_MAX:
+        if number != math.floor(number):
+            raise ValueError(f"{tag.name} must be a whole number, not {number:g}")
+        low, high = max(low or 0, 0), _WORD_MAX[tag.type] if high is None else high
+    if (low is not None and number < low) or (high is not None and number > high):
+        raise ValueError(f"{tag.name} = {number:g} is outside {low:g} to {high:g} {tag.unit}".rstrip())
+
+
+def readings(machine: Coater, noise: list[float], zone_noise: list[float]) -> dict[str, Values]:
+    """Every tag; NaN where an instrument has nothing to see. Unit normal numbers: NOISE, and one per zone."""
+    web, gauge, wet, control = machine.web, machine.gauge, machine.wet_gauge, machine.control
+    dryer, air, tension, setpoints = machine.dryer, machine.air, machine.tension, machine.setpoints
+    size = machine.parameters.disturbance
+    numbers = {
+        "coater_state": control.state,
+        "web_speed_m_s": web.measured_speed_m_s,
+        "web_position_m": web.position_m,
+        "pump_rate_ml_s": web.measured_flow_ml_s,
+        "gauge_mass_loading_kg_m2": gauge.loading_kg_m2,
+        "gauge_cross_position_m": gauge.cross_position_m,
+        "gauge_web_position_m": gauge.web_position_m,
+        "residual_solvent_fraction": dryer.residual_fraction * (1.0 + 0.01 * size * noise[0]),
+        "web_temperature_c": dryer.web_c + 0.1 * size * noise[1],
+        "scan_number": gauge.scans,
+        "wet_gauge_mass_loading_kg_m2": wet.loading_kg_m2,
+        "wet_gauge_cross_position_m": wet.cross_position_m,
+        "slurry_batch": web.slurry.batch,
+        "slurry_viscosity_pa_s": web.slurry.viscosity_pa_s * (1.0 + 0.01 * size * noise[2]),
+        "die_pressure_pa": web.pressure_pa * (1.0 + 0.003 * size * noise[3]),
+        "foil_left_m": tension.roll_m if machine.parameters.foil_roll_m > 0.0 else math.nan,
+        "splice_count": machine.splice_count,
+        "coater_remote": 0 if control.local else 1,
+        "coater_alarms": int(control.alarms),
+        "coater_energy_kw_h": air.energy_j / J_PER_KWH,
+        "coater_command": control.command_word,
+        "coater_command_seq": control.sequence,
+        "coater_command_seq_ack": control.acknowledged,
+        "coater_command_result": control.result,
+        "coater_heartbeat": control.heartbeat,
+        "coater_heartbeat_timeout_s": control.timeout_s,
+    }
+    for span, newton in zip(("unwind", "dryer", "rewind"), tension.measured_n, strict=True):
+        numbers[f"{span}_tension_n"] = newton
+    for tag, name in SCALARS.items():
+        numbers[tag] = getattr(setpoints, name)
+    found = {name: np.array([value], dtype=np.float64) for name, value in numbers.items()}
+    for tag, name in ZONE_LISTS.items():
+        found[tag] = np.array(getattr(setpoints, name))
+    spread = np.array(zone_noise) * size
+    found["zone_temperature_c"] = np.array(machine.heaters.air_c)
+    found["zone_air_flow_fraction"] = np.array(air.flow)
+    found["zone_exhaust_m3_s"] = np.array(air.exhaust_m3_s)
+    found["zone_lel_fraction"] = np.array(air.lel(machine.heaters.air_c)) * (1.0 + 0.02 * spread)
+    found["zone_web_temperature_c"] = np.array(dryer.zone_web_c()) + 0.3 * spread
+    found["zone_power_w"] = np.array(air.power_w)
+    found["lane_mass_loading_kg_m2"] = gauge.profile_kg_m2
+    if not control.powered:
+        return {name: np.full(values.shape, math.nan) for name, values in found.items()}
+    return found
+
+
+def truths(machine: Coater) -> Mapping[str, Values]:
+    """Per lane: what the die lays down now (0 while it coats nothing), where, and what is true of the whole web."""
+    web, dryer, p = machine.web, machine.dryer, machine.parameters
+    loading = web.profile(web.last) if web.last is not None else np.zeros(p.lanes)
+    wet_m = web.flow_ml_s * 1e-6 / (web.speed_m_s * p.width_m) if web.speed_m_s > 0.0 else 0.0
+    whole = {
+        "web_position_m": web.position_m,
+        "web_speed_m_s": web.speed_m_s,
+        "pump_rate_ml_s": web.flow_ml_s,
+        "wet_film_thickness_m": wet_m,
+        "residual_solvent_fraction": dryer.residual_fraction,
+        "coated_m": machine.control.coated_m,
+        "slurry_batch": web.slurry.batch,
+        "solids_fraction": web.slurry.solids_fraction,
+        "viscosity_pa_s": web.slurry.viscosity_pa_s,
+        "dryer_tension_n": machine.tension.tension_n[1],
+        "gauge_error_fraction": machine.gauge.drift,
+        "gauge_offset_kg_m2": machine.gauge.offset_kg_m2,
+        "binder_index": dryer.binder_index,
+        "slurry_kg": web.slurry_kg,
+        "solvent_in_kg": dryer.solvent_in_kg,
+        "evaporated_kg": dryer.evaporated_kg,
+        "exhausted_kg": machine.air.exhausted_kg,
+        "solvent_out_kg": dryer.solvent_out_kg,
+        "highest_lel_fraction": max(machine.air.lel(machine.heaters.air_c)),
+    }
+    rows: dict[str, Values] = {"point": np.arange(1.0, p.lanes + 1.0), "mass_loading_kg_m2": loading}
+    return rows | {name: np.full(p.lanes, value, dtype=np.float64) for name, value in whole.items()}
