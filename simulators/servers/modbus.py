@@ -14,6 +14,7 @@ moods, is [modbus.server] of the equipment type.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
@@ -62,8 +63,8 @@ class ModbusServer:
 
     faults: Mapping[str, FaultKind] = FAULTS
 
-    def __init__(self, equipment: Equipment, endpoint: str, write: WriteTag, folder: Path | None = None) -> None:
-        """`folder`: where the certificates are kept; None: made anew at each start. Raises ValueError."""
+    def __init__(self, equipment: Equipment, endpoint: str, write: WriteTag) -> None:
+        """Raises ValueError for an endpoint that is none."""
         parts = _parse(endpoint)
         options = equipment.modbus or ModbusOptions()
         self._options = options.server
@@ -74,7 +75,7 @@ class ModbusServer:
             raise ValueError(f"endpoint '{endpoint}' names unit {parts.unit}, which a group of its own has too")
         self._alone = next(iter(self._units.values())) if len(self._units) == 1 else None
         self._trouble = Trouble(options.server.busy_share)
-        self._port = self._build_port(parts, folder)
+        self._port = self._build_port(parts)
         self._serving: set[Connection] = set()
         self._queue: deque[Connection] = deque()
         self._empty = asyncio.Event()
@@ -82,11 +83,19 @@ class ModbusServer:
         self._up = self._stopped = False
         self._plant_ns: int | None = None
 
-    def _build_port(self, parts: Endpoint, folder: Path | None) -> Port:
+    def _build_port(self, parts: Endpoint) -> Port:
         if parts.scheme == MODBUS_RTU_SCHEME:
             line = parts.serial
             return SerialPort(Path(parts.path), line, lambda framer: Connection(self, framer, line.character_s))
-        return _TcpPort(self, parts, folder)
+        return _TcpPort(self, parts)
+
+    def keep_in(self, folder: Path) -> None:
+        """Certificates are kept there, and made there where they are missing; without it anew at each start.
+
+        Nothing is kept where the endpoint is not encrypted. Raises OSError or ValueError for files of no use.
+        """
+        if isinstance(self._port, _TcpPort):
+            self._port.keep_in(folder)
 
     async def start(self) -> None:
         """Listen. Raises OSError when the address cannot be had."""
@@ -199,18 +208,22 @@ class _TcpPort:
 
     lasting = False
 
-    def __init__(self, server: ModbusServer, parts: Endpoint, folder: Path | None) -> None:
-        self._desk, self._parts, self._folder = server, parts, folder
+    def __init__(self, server: ModbusServer, parts: Endpoint) -> None:
+        self._desk, self._parts = server, parts
+        self._secure: ssl.SSLContext | None = None
         self._framer = RtuFramer if parts.scheme == MODBUS_RTU_TCP_SCHEME else TcpFramer
         self._server: asyncio.Server | None = None
 
-    async def open(self) -> None:
-        secure = None
+    def keep_in(self, folder: Path | None) -> None:
         if self._parts.scheme == MODBUS_TLS_SCHEME:
-            secure = server_context(self._folder, self._parts.host)
+            self._secure = server_context(folder, self._parts.host)
+
+    async def open(self) -> None:
+        if self._secure is None:
+            self.keep_in(None)
         loop = asyncio.get_running_loop()
         make = lambda: Connection(self._desk, self._framer())  # noqa: E731
-        self._server = await loop.create_server(make, self._parts.host, self._parts.port, ssl=secure)
+        self._server = await loop.create_server(make, self._parts.host, self._parts.port, ssl=self._secure)
 
     def close(self) -> None:
         server, self._server = self._server, None
