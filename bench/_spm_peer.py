@@ -71,12 +71,13 @@ def parameter_values(cell: CellSet, x: float, y: float, kelvin: float) -> pybamm
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Record:
-    """Arrays (n,); current positive in charge; sei_c since the start. `ends_s` (steps,)."""
+    """Arrays (n,); current positive in charge; sei_c and charge_c (charge minus discharge) since the start; ends_s (steps,)."""
 
     time_s: F
     voltage_v: F
     current_a: F
     sei_c: F
+    charge_c: F
     ends_s: F
 
 
@@ -114,8 +115,14 @@ class SingleParticle:
         solution = self.simulation(programme, period_s).solve()
         columns = {
             name: solution[name].entries
-            for name in ("Time [s]", "Voltage [V]", "Current [A]", "Loss of capacity to negative SEI [A.h]")
+            for name in (
+                "Time [s]",
+                "Voltage [V]",
+                "Current [A]",
+                "Loss of capacity to negative SEI [A.h]",
+                "Discharge capacity [A.h]",
+            )
         }
-        time_s, volt, amp, lost = columns.values()
+        time_s, volt, amp, lost, discharge = columns.values()
         ends = np.array([step.t[-1] for step in solution.cycles[0].steps])
-        return Record(time_s, volt, -amp, 3600.0 * lost, ends)
+        return Record(time_s, volt, -amp, 3600.0 * lost, -3600.0 * discharge, ends)
