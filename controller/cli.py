@@ -73,6 +73,7 @@ def simulate(
     speed: Speed = None,
     out_dir: Out = None,
     scenario: ScenarioOf = None,
+    via_proxy: Annotated[bool, typer.Option(help="Put a network fault proxy in front of every device.")] = False,
     list_all: Annotated[bool, typer.Option("--list", help="Name machines, defects, faults and scenarios.")] = False,
     describe: Annotated[bool, typer.Option("--describe", help="Print all tags of a machine or equipment.")] = False,
     csv: Annotated[
@@ -95,7 +96,7 @@ def simulate(
     loaded = load_line(Path(what))
     played = None if scenario is None else load_scenario(scenario, loaded)
     folder = RunFolder(out_dir or _default_folder(loaded))
-    _await(stay_simulating(loaded, folder, speed, played, _plain))
+    _await(stay_simulating(loaded, folder, speed, _plain, played, via_proxy))
 
 
 @app.command()

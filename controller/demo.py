@@ -57,13 +57,18 @@ Show = Callable[[Progress], None]
 
 
 async def stay_simulating(
-    loaded: LoadedLine, folder: RunFolder, speed: float | None, scenario: LoadedScenario | None, say: Say
+    loaded: LoadedLine,
+    folder: RunFolder,
+    speed: float | None,
+    say: Say,
+    scenario: LoadedScenario | None = None,
+    via_proxy: bool = False,
 ) -> None:
-    """Run the simulated equipment until Ctrl-C or SIGTERM."""
+    """Run the simulated equipment until Ctrl-C or SIGTERM; `via_proxy`: each device behind a network fault proxy."""
     simulation = loaded.file.simulation
     if simulation is None:
         raise not_simulated(loaded)
-    equipment = SimulatedEquipment(loaded, folder, simulation.seed, scenario)
+    equipment = SimulatedEquipment(loaded, folder, simulation.seed, scenario, via_proxy)
     stop = stop_event()
     try:
         if not await unless_stopped(equipment.start(), stop):

@@ -124,12 +124,18 @@ class SimulatedEquipment:
     """The processes that play a line's machines. `start` builds them, `release` gives them their time base."""
 
     def __init__(
-        self, loaded: LoadedLine, folder: RunFolder, seed: int, scenario: LoadedScenario | None = None
+        self,
+        loaded: LoadedLine,
+        folder: RunFolder,
+        seed: int,
+        scenario: LoadedScenario | None = None,
+        via_proxy: bool = False,
     ) -> None:
         self._loaded = loaded
         self._folder = folder
         self._seed = seed
         self._scenario = scenario
+        self._via_proxy = via_proxy
         self.children: list[Child] = []
 
     async def start(self) -> None:
@@ -177,8 +183,8 @@ class SimulatedEquipment:
     async def _start_one(self, device: str) -> Child:
         arguments = ["simulators", device, "--line", str(self._loaded.path), "--out", str(self._folder.path)]
         arguments += ["--time-base", "-", "--seed", str(self._seed), "--parent-pid", str(os.getpid())]
-        if self._scenario is not None:
-            arguments += ["--scenario", self._scenario.source]
+        arguments += ["--via-proxy"] if self._via_proxy else []
+        arguments += ["--scenario", self._scenario.source] if self._scenario is not None else []
         return await start_child(device, arguments, self._folder.log / f"{device}.log")
 
     async def _said(self, child: Child, word: str) -> None:

@@ -44,6 +44,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--time-base", help="PLANT_START_NS,WALL_START_NS,SPEED, or - for stdin")
     parser.add_argument("--seed", type=int, default=None, help="instead of the line file's")
     parser.add_argument("--scenario", default=None, help="what breaks when: a name under configs/scenarios, or a file")
+    parser.add_argument("--via-proxy", action="store_true", help="reach the device through a network fault proxy")
     parser.add_argument("--parent-pid", type=int, default=None, help="end when this process is gone")
     parser.add_argument("--list", action="store_true", help="name machines, defects, faults and scenarios")
     parser.add_argument("--describe", metavar="NAME", help="print the tags of a machine or equipment type")
@@ -65,7 +66,7 @@ def prepare(args: argparse.Namespace) -> Job:
     from simulators.faults.setup import Faults
     from simulators.machines import build_machine
     from simulators.process import Job, device_seed
-    from simulators.servers import build_server
+    from simulators.servers import build_server, keep_files
     from simulators.truth import TruthWriter
 
     given = None if args.time_base == "-" else TimeBase.parse(args.time_base)
@@ -81,7 +82,7 @@ def prepare(args: argparse.Namespace) -> Job:
     seed = device_seed(simulation.seed if args.seed is None else args.seed, args.device)
     # Built twice: the first one compiles or loads kernels and libraries, which would cost plant time at a high speed.
     spare = build_machine(name, equipment, 0, seed, parameters)
-    spare_server = build_server(equipment, endpoint, spare.write)
+    spare_server = keep_files(build_server(equipment, endpoint, spare.write), args.out, args.device)
     scenario = None if args.scenario is None else load_scenario(args.scenario, line)
     faults = None if scenario is None else Faults(scenario, args.device, equipment, seed, (spare, spare_server))
     if given is None:
@@ -92,6 +93,7 @@ def prepare(args: argparse.Namespace) -> Job:
     machine = build_machine(name, equipment, start_ns, seed, parameters)
     plant, log = (None, None) if faults is None else faults.plant(machine, base, start_ns, args.out, _complain)
     server = build_server(equipment, endpoint, machine.write if plant is None else plant.write)
+    keep_files(server, args.out, args.device)
     # What start-up made stays: a collector that walks the compiler's objects stops the scan for a quarter of a second.
     gc.collect()
     gc.freeze()

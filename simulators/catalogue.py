@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 from configs.document import read_document
@@ -26,10 +25,8 @@ from simulators.faults import FaultKind, kinds_of
 from simulators.faults.instruments import INSTRUMENT_FAULTS
 from simulators.faults.plan import POWER_FAULTS
 from simulators.machines import MACHINES
+from simulators.proxy.kinds import NETWORK_FAULTS
 from simulators.servers import SERVERS
-
-PROXY = "simulators.proxy"
-"""The network between a device and its clients, where it is installed: it has `faults`, as a machine has."""
 
 COLUMNS = (
     "group", "tag", "address", "table", "points", "stride", "type", "unit", "scale", "offset", "min", "max",
@@ -66,8 +63,7 @@ def _faults(classes: Mapping[str, type]) -> Iterator[tuple[str, Mapping[str, Fau
     for protocol, where in SERVERS.items():
         if kinds := kinds_of(_load(where)):
             yield f"the {_PROTOCOLS[protocol]} server", kinds
-    if find_spec(PROXY) is not None and (kinds := kinds_of(import_module(PROXY))):
-        yield "the network", kinds
+    yield "the network", NETWORK_FAULTS
 
 
 _PROTOCOLS = {Protocol.MODBUS: "Modbus", Protocol.OPCUA: "OPC UA"}
@@ -78,14 +74,14 @@ def _text(kind: object) -> str:
         return str(kind)
     settings = []
     for name, setting in kind.settings.items():
-        unit = f" {setting.unit}" if setting.unit and setting.unit != "the tag's" else ""
+        unit = f" {setting.unit}" if setting.unit not in ("", "1", "the tag's") else ""
         shown = f"{setting.default:g}{unit}" if isinstance(setting.default, float | int) else setting.default
         settings.append(name if setting.default is None else f"{name} = {shown if shown != '' else 'all'}")
     return kind.text + (f" [{', '.join(settings)}]" if settings else "")
 
 
 def _row(name: str, text: str) -> str:
-    return f"  {name:<20} {text}".rstrip()
+    return f"  {name:<23} {text}".rstrip()
 
 
 def _load(where: str) -> type:

@@ -38,7 +38,7 @@ def check(line: LoadedLine, scenario: LoadedScenario) -> None:
     """Whether every device of the scenario can play its entries. Raises ConfigError with all problems."""
     from simulators.faults.setup import Faults
     from simulators.machines import build_machine
-    from simulators.servers import build_server
+    from simulators.proxy.front import server_builder
 
     simulation = line.file.simulation
     problems: list[Problem] = []
@@ -46,8 +46,9 @@ def check(line: LoadedLine, scenario: LoadedScenario) -> None:
         settings = dict(simulation.machines[device]) if simulation is not None else {}
         equipment, endpoint = line.equipment[device], next(d.endpoint for d in line.file.device if d.id == device)
         machine = build_machine(str(settings.pop("machine")), equipment, 0, 0, settings)
+        server = server_builder(device, False, scenario, 0)(equipment, endpoint, machine.write)
         try:
-            Faults(scenario, device, equipment, 0, (machine, build_server(equipment, endpoint, machine.write)))
+            Faults(scenario, device, equipment, 0, (machine, server))
         except ConfigError as error:
             problems += error.problems
     if problems:
