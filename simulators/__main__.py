@@ -64,6 +64,7 @@ def prepare(args: argparse.Namespace) -> Job:
     """Builds the device's machine, server and truth file. Raises ConfigError, ValueError or OSError for bad input."""
     from configs.loader import load_line, load_scenario
     from simulators.faults.setup import Faults
+    from simulators.machine import KeepsMetres
     from simulators.machines import build_machine
     from simulators.process import Job, device_seed
     from simulators.servers import build_server, keep_files
@@ -97,7 +98,8 @@ def prepare(args: argparse.Namespace) -> Job:
     # What start-up made stays: a collector that walks the compiler's objects stops the scan for a quarter of a second.
     gc.collect()
     gc.freeze()
-    return Job(args.device, endpoint, machine, server, truth, base, start_ns, plant, log)
+    metres = TruthWriter(args.out, f"{args.device}_metres") if isinstance(machine, KeepsMetres) else None
+    return Job(args.device, endpoint, machine, server, truth, base, start_ns, plant, log, metres)
 
 
 async def _run(job: Job, parent_pid: int | None) -> None:

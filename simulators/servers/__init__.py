@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from enum import IntEnum
 from importlib import import_module
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from configs.schema import Equipment
@@ -55,6 +56,15 @@ class ShowsQuality(Protocol):
         ...
 
 
+@runtime_checkable
+class KeepsFiles(Protocol):
+    """A server that keeps files of its own, such as certificates; without a folder it does without them."""
+
+    def keep_in(self, folder: Path) -> None:
+        """Say where, before start. Makes at once what takes long to make; raises OSError or ValueError."""
+        ...
+
+
 SERVERS: Mapping[Wire, str] = {
     Wire.MODBUS: "simulators.servers.modbus:ModbusServer",
     Wire.OPCUA: "simulators.servers.opcua:OpcUaServer",
@@ -65,4 +75,11 @@ def build_server(equipment: Equipment, endpoint: str, write: WriteTag) -> Server
     """The server that speaks the equipment's protocol. Raises ValueError for an endpoint it cannot use."""
     module, _, cls = SERVERS[equipment.protocol].partition(":")
     server: Server = getattr(import_module(module), cls)(equipment, endpoint, write)
+    return server
+
+
+def keep_files(server: Server, run_folder: Path, device: str) -> Server:
+    """`server`, which keeps its certificates under the run folder where it has any."""
+    if isinstance(server, KeepsFiles):
+        server.keep_in(run_folder / "pki" / device)
     return server

@@ -22,7 +22,7 @@ from asyncua import ua
 from configs.schema import Equipment
 from simulators.faults import FaultKind, Settings
 from simulators.machine import Values
-from simulators.servers import WriteTag
+from simulators.servers import Quality, WriteTag
 from simulators.servers.opcua_alarms import Alarm
 from simulators.servers.opcua_conditions import Conditions
 from simulators.servers.opcua_faults import FAULTS, Broken, check
@@ -38,6 +38,10 @@ from simulators.servers.opcua_wire import Line, PlcUaServer
 
 _NS_PER_S = 1_000_000_000
 _STANDARD = "http://opcfoundation.org/UA/"
+_QUALITY = {
+    Quality.BAD: ua.StatusCode(ua.StatusCodes.BadSensorFailure),
+    Quality.UNCERTAIN: ua.StatusCode(ua.StatusCodes.UncertainSensorNotAccurate),
+}
 
 
 class OpcUaServer:
@@ -60,9 +64,10 @@ class OpcUaServer:
         self._write = write
         self._uri = f"urn:celltwin:simulator:{equipment.name}"
         self._limits = Limits.of(equipment.opcua)
-        self._folder: Path | None = None
+        self._security: Security | None = None
         self._line = Line()
         self._broken = Broken()
+        self._quality: dict[str, ua.StatusCode] = {}  # by tag, what is not good
         self._down_until_ns: int | None = None  # plant time; None: it listens
         self._server: PlcUaServer | None = None
         self._conditions = Conditions()
@@ -70,11 +75,12 @@ class OpcUaServer:
         commanded = equipment.control if self._options.methods else None
         self._methods = Methods(commanded, self._store) if commanded is not None else None
         self._last: tuple[Mapping[str, Values], int] | None = None
+        self._parked: PlcUaServer | None = None  # after a stop: making an address space anew takes a second
         prepare()
 
     def keep_in(self, folder: Path) -> None:
-        """Keep certificates in `folder` (made at start where there are none); without it they live in memory."""
-        self._folder = folder
+        """Keep certificates in `folder`, made now where there are none; without it they live in memory."""
+        self._security = Security(self._options, self._uri, self._address[0], folder)
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -83,7 +89,20 @@ class OpcUaServer:
         # Before the second that the address space takes, and without the traceback that asyncua logs.
         with socket.create_server(self._address):
             pass
-        security = Security(self._options, self._uri, self._address[0], self._folder)
+        server = self._parked or await self._make()
+        self._parked = None
+        gc.freeze()
+        self._server = server
+        self._down_until_ns = self._broken.down_s = None
+        try:
+            await self._build(server)
+            await server.start()
+        except BaseException:
+            self._server = None
+            raise
+
+    async def _make(self) -> PlcUaServer:
+        security = self._security or Security(self._options, self._uri, self._address[0])
         iserver = prepared()
         iserver.govern(self, self._limits, security)
         server = PlcUaServer(iserver, self._line)
@@ -94,13 +113,7 @@ class OpcUaServer:
         await server.init()
         await server.set_application_uri(self._uri)
         await self._space.announce(iserver, self._limits)
-        self._server = server
-        try:
-            await self._build(server)
-            await server.start()
-        except BaseException:
-            self._server = None
-            raise
+        return server
 
     async def _build(self, server: PlcUaServer) -> None:
         broken = self._broken
@@ -109,7 +122,7 @@ class OpcUaServer:
             await self._show_scan(server, *self._last)
 
     async def stop(self) -> None:
-        """Close socket, connections, sessions and subscriptions."""
+        """Close socket, connections, sessions and subscriptions, and forget the past; may be started again."""
         server, self._server = self._server, None
         if server is None:
             return
@@ -121,10 +134,10 @@ class OpcUaServer:
             clock.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await clock
-        await server.stop()
+        self._parked = server
         gc.unfreeze()
         for node in self._space.nodes.values():
-            node.shown = None
+            node.shown = node.ring = None
 
     async def _restart(self, server: PlcUaServer, plant_ns: int, down_s: float) -> None:
         """Go down until a plant time; the nodes may have other identifiers then."""
@@ -167,11 +180,21 @@ class OpcUaServer:
     ) -> list[Alarm]:
         """Put values on their node and into its past; the conditions that they change."""
         node.shown = shown
-        value = data_value(node, values, source, now, self._broken.status.get(node.tag.name))
+        tag = node.tag.name
+        forced = self._broken.status.get(tag) or self._quality.get(tag)
+        value = data_value(node, values, source, now, forced)
         await server.iserver.aspace.write_attribute_value(node.node_id, ua.AttributeIds.Value, value)
         if node.ring is not None:
             node.ring.add(value)
-        return self._conditions.alarms.look(node.tag.name, values, source) if node.watched else []
+        return self._conditions.alarms.look(tag, values, source) if node.watched else []
+
+    def qualify(self, quality: Mapping[str, Quality]) -> None:
+        """How far tags may be believed from the next publish on (servers.ShowsQuality)."""
+        now = {tag: _QUALITY[how] for tag, how in quality.items() if how is not Quality.GOOD}
+        for tag in now.keys() | self._quality.keys():
+            if now.get(tag) is not self._quality.get(tag) and tag in self._space.by_tag:
+                self._space.by_tag[tag].shown = None
+        self._quality = now
 
     def _now(self) -> datetime:
         return stamp(time.time_ns() + self._broken.skew_ns)
@@ -243,6 +266,7 @@ class OpcUaServer:
         """Begin or end a fault (Faultable). What concerns the PLC acts at the next publish, the wire at once."""
         check(self._equipment, name, settings)
         if name == "cut":
+            self._line.refusing = on
             if on and self._server is not None and self._server.bserver is not None:
                 self._server.bserver.cut()
         elif name == "black_hole":

@@ -15,28 +15,32 @@ from configs.schema import Equipment
 from simulators.faults import FaultKind, FaultSetting, Settings
 from simulators.servers.opcua_nodes import Rename
 
-_DOWN = FaultSetting("how long nothing listens", "plant s", 30.0)
+_DOWN = FaultSetting("Plant seconds in which nothing listens", "s", 30.0)
 
 FAULTS: Mapping[str, FaultKind] = {
-    "restart": FaultKind("the server closes, listens again later, and has forgotten every session", {"down_s": _DOWN}),
+    "restart": FaultKind("The server closes, listens again later, and has forgotten every session", {"down_s": _DOWN}),
     "node_ids_changed": FaultKind(
-        "a restart after which every node has another identifier; browse paths stay",
-        {"down_s": _DOWN, "prefix": FaultSetting("what identifiers begin with then", "", "PLC_2.")},
+        "A restart after which every node has another identifier; browse paths stay",
+        {"down_s": _DOWN, "prefix": FaultSetting("What identifiers begin with then", "", "PLC_2.")},
     ),
     "namespace_index_changed": FaultKind(
-        "a restart after which the namespace has another index; its URI stays", {"down_s": _DOWN}
+        "A restart after which the namespace has another index; its URI stays", {"down_s": _DOWN}
     ),
-    "cut": FaultKind("every connection is dropped, once; sessions live on"),
-    "black_hole": FaultKind("connections stay open and nothing is answered; what queued up comes at the end"),
-    "slow": FaultKind("every answer comes late", {"delay_s": FaultSetting("how late", "wall s", 1.0)}),
+    "cut": FaultKind("Every connection is reset, and every new one too, as long as it lasts; sessions live on"),
+    "black_hole": FaultKind("Connections stay open and nothing is answered; what has queued up comes at the end"),
+    "slow": FaultKind(
+        "Every message comes late", {"delay_s": FaultSetting("Wall seconds before every message", "s", 1.0)}
+    ),
     "bad_status": FaultKind(
-        "a tag has this status; a bad one has no value either",
+        "A tag has this status; with a bad one it has no value either",
         {
-            "tag": FaultSetting("the tag's name"),
-            "status": FaultSetting("name of an OPC UA status code", "", "BadSensorFailure"),
+            "tag": FaultSetting("The tag's name"),
+            "status": FaultSetting("Name of an OPC UA status code", "", "BadSensorFailure"),
         },
     ),
-    "clock_skew": FaultKind("the server's own time is wrong", {"skew_s": FaultSetting("ahead", "wall s", 60.0)}),
+    "server_clock_skew": FaultKind(
+        "The server's own time is wrong; source times stay", {"skew_s": FaultSetting("Ahead of true", "s", 60.0)}
+    ),
 }
 RESTARTS = frozenset({"restart", "node_ids_changed", "namespace_index_changed"})
 
@@ -63,7 +67,7 @@ class Broken:
                 self.status[str(settings["tag"])] = status_code(str(settings["status"]))
             else:
                 self.status.pop(str(settings["tag"]), None)
-        elif name == "clock_skew":
+        elif name == "server_clock_skew":
             self.skew_ns = round(float(settings["skew_s"]) * 1e9) if on else 0
         elif name == "node_ids_changed":
             self.prefix = str(settings["prefix"]) if on else ""

@@ -52,7 +52,7 @@ class Space:
         items, nodes = build_nodes(self._equipment, index, rename)
         for node in nodes:
             if (old := self.by_tag.get(node.tag.name)) is not None:
-                node.ring = old.ring
+                node.ring = old.ring or node.ring
         self.machine = ua.NodeId(rename(machine_name(self._equipment)), index)
         items += self._conditions.build(self._equipment, nodes, self.machine)
         names = [*COMMANDS] if server.methods and self._equipment.control is not None else []

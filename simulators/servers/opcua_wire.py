@@ -31,6 +31,7 @@ class Line:
     def __init__(self) -> None:
         self.delay_s = 0.0  # wall seconds before every message to a client
         self.dead = False  # nothing is read and nothing is sent, and every connection stays open
+        self.refusing = False  # new connections are reset
         self.valves: set[Valve] = set()
 
     def set_dead(self, dead: bool) -> None:
@@ -156,6 +157,9 @@ class PlcProtocol(OPCUAProtocol):  # type: ignore[misc]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """As asyncua, with our processor behind our valve."""
+        if self.line.refusing:
+            transport.abort()  # type: ignore[attr-defined]
+            return
         super().connection_made(transport)
         if self.transport is None:  # refused: too many
             return
@@ -194,7 +198,8 @@ class PlcUaServer(UaServer):  # type: ignore[misc]
 
     async def start(self) -> None:
         """Listen. Raises OSError when the address cannot be had."""
-        await self._setup_server_nodes()
+        if not self._policies:
+            await self._setup_server_nodes()
         await self.iserver.start()
         await self.listen()
 
