@@ -71,7 +71,7 @@ def parameter_values(cell: CellSet, x: float, y: float, kelvin: float) -> pybamm
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Record:
-    """Arrays (n,); current positive in charge; sei_c and charge_c (charge minus discharge) since the start; ends_s (steps,)."""
+    """Arrays (n,); current positive in charge; film and charge minus discharge since the start; ends_s (steps,)."""
 
     time_s: F
     voltage_v: F
@@ -113,16 +113,9 @@ class SingleParticle:
     def run(self, programme: F, period_s: float) -> Record:
         """Solved, and read where PyBaMM reports: every `period_s` and at the steps' ends."""
         solution = self.simulation(programme, period_s).solve()
-        columns = {
-            name: solution[name].entries
-            for name in (
-                "Time [s]",
-                "Voltage [V]",
-                "Current [A]",
-                "Loss of capacity to negative SEI [A.h]",
-                "Discharge capacity [A.h]",
-            )
-        }
-        time_s, volt, amp, lost, discharge = columns.values()
+        film, discharge = "Loss of capacity to negative SEI [A.h]", "Discharge capacity [A.h]"
+        time_s, volt, amp, lost, taken = (
+            solution[name].entries for name in ("Time [s]", "Voltage [V]", "Current [A]", film, discharge)
+        )
         ends = np.array([step.t[-1] for step in solution.cycles[0].steps])
-        return Record(time_s, volt, -amp, 3600.0 * lost, -3600.0 * discharge, ends)
+        return Record(time_s, volt, -amp, 3600.0 * lost, -3600.0 * taken, ends)

@@ -92,7 +92,7 @@ def spm_fresh(c: int, x: float, y: float, temperature_c: float, p: F, s: F, tabl
     """Puts cell c at rest, without history, at stoichiometries x (negative) and y (positive)."""
     for row in range(s.shape[0]):
         s[row, c] = 0.0
-    s[S.X, c], s[S.Y, c], s[S.TEMPERATURE_C, c], s[S.AT_C, c] = x, y, temperature_c, -1e9
+    s[S.X, c], s[S.Y, c], s[S.TEMPERATURE_C, c], s[S.AT_C, c], s[S.TRIED_H, c] = x, y, temperature_c, -1e9, -1.0
     refresh_kernel(c, p, s)
     warm_k = temperature_c - 25.0
     s[S.VOLTAGE_V, c] = potential_kernel(tables, 1, y, warm_k) - potential_kernel(tables, 0, x, warm_k)

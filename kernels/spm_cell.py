@@ -88,7 +88,7 @@ def refresh_kernel(c: int, p: F, s: F) -> None:
     s[S.J0_POS, c] = p[P.J0_POS_A, c] * _exp(p[P.EA_J0_POS, c] * warm)
     s[S.SEI_RATE, c] = p[P.SEI_RATE_A, c] * _exp(p[P.EA_SEI, c] * warm)
     s[S.THERMAL_V, c] = GAS_CONSTANT * kelvin / FARADAY
-    s[S.AT_H, c] = -1.0
+    s[S.AT_H, c], s[S.TRIED_H, c] = -1.0, -1.0
 
 
 @kernel
@@ -210,8 +210,11 @@ def _grow(c: int, h: float, x_free: float, last: float, first_drive: float, p: F
 def attempt_kernel(c: int, amp0: float, amp1: float, h: float, p: F, s: F, tables: F) -> float:
     """Terminal voltage of cell c after h seconds with a current that goes from amp0 to amp1 linearly.
 
-    Nothing moves; what the trial found is kept in the TRIED rows, and commit_kernel makes it so.
+    Nothing moves; what the trial found is kept in the TRIED rows, and commit_kernel makes it so. The trial that stands
+    is not made twice.
     """
+    if h == s[S.TRIED_H, c] and amp0 == s[S.TRIED_FIRST_A, c] and amp1 == s[S.TRIED_LAST_A, c]:
+        return float(s[S.TRIED_V, c])
     leak = leak_kernel(c, p, s)
     first, last = amp0 - leak, amp1 - leak
     x_now, _ = _surfaces_now(c, first, p, s)
@@ -224,7 +227,9 @@ def attempt_kernel(c: int, amp0: float, amp1: float, h: float, p: F, s: F, table
     grown = _grow(c, h, x, last, s[S.TRIED_DRIVE, c], p, s, tables)
     s[S.TRIED_SEI_A, c] = grown
     x -= (s[S.X_FIRST, c] + s[S.X_LAST, c]) * grown
-    return _terminal_v(c, x, y, amp1, last, s[S.SEI_C, c] + grown * h, p, s, tables)
+    volt = _terminal_v(c, x, y, amp1, last, s[S.SEI_C, c] + grown * h, p, s, tables)
+    s[S.TRIED_FIRST_A, c], s[S.TRIED_LAST_A, c], s[S.TRIED_H, c], s[S.TRIED_V, c] = amp0, amp1, h, volt
+    return volt
 
 
 @kernel
@@ -242,7 +247,7 @@ def commit_kernel(c: int, amp0: float, amp1: float, h: float, volt: float, p: F,
     s[S.SEI_C, c] += grown * h
     s[S.CHARGE_C, c] += 0.5 * (amp0 + amp1) * h
     s[S.LEAKED_C, c] += leak * h
-    s[S.SEI_A, c], s[S.CURRENT_A, c], s[S.VOLTAGE_V, c] = grown, amp1, volt
+    s[S.SEI_A, c], s[S.CURRENT_A, c], s[S.VOLTAGE_V, c], s[S.TRIED_H, c] = grown, amp1, volt, -1.0
 
 
 @kernel

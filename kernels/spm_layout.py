@@ -106,9 +106,13 @@ class S(IntEnum):
     TRIED_SEI_A = 61
     TRIED_DRIVE = 62  # ln of the growth's potential factor, at the start and at the end of the last trial
     TRIED_DRIVE_END = 63
+    TRIED_FIRST_A = 64
+    TRIED_LAST_A = 65
+    TRIED_H = 66  # -1: no trial stands
+    TRIED_V = 67
 
 
-STATE_ROWS = 64
+STATE_ROWS = 68
 
 
 class Table(IntEnum):
