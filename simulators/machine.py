@@ -63,3 +63,15 @@ class Retains(Protocol):
         The PLC boots with `kept` and has forgotten the rest; the physics has gone on meanwhile with all outputs off.
         """
         ...
+
+
+@runtime_checkable
+class KeepsMetres(Protocol):
+    """A machine that finishes web metre by metre and keeps each one's history: truth/<device>_metres."""
+
+    def finished_metres(self, reader: str = "truth") -> Mapping[str, Values]:
+        """Columns of equal length, a row (its `point`) per metre finished since this reader's last call, or none.
+
+        What nobody reads in time is forgotten.
+        """
+        ...

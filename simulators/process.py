@@ -18,7 +18,7 @@ from zlib import crc32
 
 from simulators.faults.plant import Plant
 from simulators.faults.timetable import Place
-from simulators.machine import Machine
+from simulators.machine import KeepsMetres, Machine
 from simulators.scheduler import Pace, Schedule
 from simulators.servers import Server, ShowsQuality
 from simulators.timebase import NS_PER_S, TimeBase
@@ -44,6 +44,7 @@ class Job:
     start_ns: int  # plant time that the machine was built at
     plant: Plant | None = None  # the machine on a scenario's timetable; None: nothing breaks
     faults: FaultLog | None = None
+    metres: TruthWriter | None = None  # the history of every metre, of a machine that KeepsMetres
 
 
 def device_seed(seed: int, device: str) -> int:
@@ -152,10 +153,18 @@ class ScanLoop:
         while (mark_ns := (self._at_ns // self._truth_ns + 1) * self._truth_ns) <= target_ns:
             machine.advance(mark_ns)
             self._job.truth.add(mark_ns, machine.truth())
+            self._keep_metres(mark_ns)
             self._at_ns = mark_ns
         if self._at_ns < target_ns:
             machine.advance(target_ns)
             self._at_ns = target_ns
+
+    def _keep_metres(self, mark_ns: int) -> None:
+        job = self._job
+        if job.metres is not None and isinstance(job.machine, KeepsMetres):
+            metres = job.machine.finished_metres()
+            if metres:
+                job.metres.add(mark_ns, metres)
 
     def _tell(self, pace: Pace) -> None:
         if pace is Pace.FELL_BEHIND:
@@ -166,6 +175,8 @@ class ScanLoop:
     def _flush_truth(self) -> None:
         try:
             self._job.truth.flush()
+            if self._job.metres is not None:
+                self._job.metres.flush()
             if self._job.faults is not None:
                 self._job.faults.flush()
         except OSError as error:

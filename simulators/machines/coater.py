@@ -170,9 +170,9 @@ class Coater:
         """Per lane: what the die lays down now (0 while it coats nothing), where, and what is true of the whole web."""
         return truths(self)
 
-    def finished_metres(self) -> Mapping[str, Values]:
-        """The history of every metre that left the dryer since the last call, one row each; empty when none did."""
-        return self.metres.take()
+    def finished_metres(self, reader: str = "truth") -> Mapping[str, Values]:
+        """The history of every metre that left the dryer since this reader's last call; no columns when none did."""
+        return self.metres.take(reader)
 
 
 def _points(equipment: Equipment, tag: str) -> int:

@@ -18,6 +18,10 @@ _AT_SPEED = 0.98
 _RUN_OUT_M = 0.5
 _TENSION_BAND = 0.3
 _ZONE_COLD_K = 10.0
+# Plain numbers: flags are slow to combine, and this is looked at every scan.
+_GAS_WARNING, _ZONE_COLD, _FAN = int(Alarm.GAS_WARNING), int(Alarm.ZONE_COLD), int(Alarm.FAN)
+_TENSION, _LOCAL = int(Alarm.TENSION), int(Alarm.LOCAL)
+_PASSING = _GAS_WARNING | _ZONE_COLD | _FAN | _TENSION | _LOCAL
 
 
 @dataclass(slots=True)
@@ -71,6 +75,7 @@ class CoaterControl:
         self._heartbeat_age_s = 0.0
         self._gas_held = False
         self._slow = (1.0, -1.0)
+        self._passing = 0
         self.state = State.IDLE
         self.command_word = 0
         self.sequence = 0
@@ -139,7 +144,7 @@ class CoaterControl:
             self.coated_m = 0.0
             self._end_position_m = None
         if command in {Command.RESET, Command.RESUME}:
-            self.alarms = Alarm(0)
+            self.alarms = Alarm(self._passing)
         self._go(command)
         return Result.ACCEPTED
 
@@ -203,19 +208,17 @@ class CoaterControl:
 
     def _watch(self, sight: Sight) -> None:
         """Alarms that come and go by themselves."""
-        now = Alarm(0)
-        if sight.gas >= self._p.lel_reset_fraction:
-            now |= Alarm.GAS_WARNING
-        if self.state is State.EXECUTE and sight.coldest_k > _ZONE_COLD_K:
-            now |= Alarm.ZONE_COLD
-        if not sight.fans:
-            now |= Alarm.FAN
-        if any(abs(t - 1.0) > _TENSION_BAND for t in sight.tension):
-            now |= Alarm.TENSION
-        if self.local:
-            now |= Alarm.LOCAL
-        passing = Alarm.GAS_WARNING | Alarm.ZONE_COLD | Alarm.FAN | Alarm.TENSION | Alarm.LOCAL
-        self.alarms = (self.alarms & ~passing) | now
+        low, high = 1.0 - _TENSION_BAND, 1.0 + _TENSION_BAND
+        now = (
+            (sight.gas >= self._p.lel_reset_fraction) * _GAS_WARNING
+            + (self.state is State.EXECUTE and sight.coldest_k > _ZONE_COLD_K) * _ZONE_COLD
+            + (not sight.fans) * _FAN
+            + any(t < low or t > high for t in sight.tension) * _TENSION
+            + self.local * _LOCAL
+        )
+        if now != self._passing:
+            self.alarms = Alarm(int(self.alarms) & ~_PASSING | now)
+            self._passing = now
 
     def _watch_length(self, setpoints: Setpoints, position_m: float) -> None:
         if self._end_position_m is None and self.coated_m >= setpoints.length_m:

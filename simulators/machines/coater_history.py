@@ -24,8 +24,8 @@ _COLUMNS = (
     *("striped", "mass_loading_kg_m2", "residual_solvent_fraction", "web_temperature_c", "binder_index"),
     *("peak_flux_kg_m2_s", "drying_s"),
 )
-MOST_METRES = 20_000
-"""Finished metres that wait for someone to take them; the oldest go first."""
+MOST_METRES = 5_000
+"""Finished metres that are kept for those who read them; the oldest go first."""
 
 
 @dataclass(slots=True)
@@ -59,7 +59,9 @@ class MetreLog:
         self._p = p
         self._cells: dict[int, _Cell] = {}
         self._halves: list[list[float]] = []
-        self._finished: deque[list[float]] = deque(maxlen=MOST_METRES)
+        self._finished: deque[Values] = deque(maxlen=MOST_METRES)
+        self._count = 0
+        self._read: dict[str, int] = {}
         zones = range(1, p.zones + 1)
         self.columns = list(_COLUMNS)
         self.columns += [f"zone_{z}_sp_c" for z in zones] + [f"zone_{z}_c" for z in zones]
@@ -93,13 +95,15 @@ class MetreLog:
             metre = rows.mean(axis=0)
             metre[self._worst] = rows[:, self._worst].max(axis=0)
             metre[4] = rows[-1, 4]  # the batch that came last
-            self._finished.append(metre.tolist())
+            self._finished.append(metre)
+            self._count += 1
             self._halves.clear()
 
-    def take(self) -> dict[str, Values]:
-        """Columns of the metres finished since the last call, one row each; no columns when there are none."""
-        if not self._finished:
+    def take(self, reader: str) -> dict[str, Values]:
+        """Columns of the metres finished since this reader's last call, one row each; none when there are none."""
+        fresh = min(self._count - self._read.get(reader, 0), len(self._finished))
+        self._read[reader] = self._count
+        if not fresh:
             return {}
-        rows = np.array(self._finished, dtype=np.float64)
-        self._finished.clear()
+        rows = np.array([self._finished[k] for k in range(-fresh, 0)])
         return {name: rows[:, i] for i, name in enumerate(self.columns)}
