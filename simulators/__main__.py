@@ -67,7 +67,8 @@ def prepare(args: argparse.Namespace) -> Job:
     from simulators.machine import KeepsMetres
     from simulators.machines import build_machine
     from simulators.process import Job, device_seed
-    from simulators.servers import build_server, keep_files
+    from simulators.proxy.front import server_builder
+    from simulators.servers import keep_files
     from simulators.truth import TruthWriter
 
     given = None if args.time_base == "-" else TimeBase.parse(args.time_base)
@@ -83,8 +84,9 @@ def prepare(args: argparse.Namespace) -> Job:
     seed = device_seed(simulation.seed if args.seed is None else args.seed, args.device)
     # Built twice: the first one compiles or loads kernels and libraries, which would cost plant time at a high speed.
     spare = build_machine(name, equipment, 0, seed, parameters)
-    spare_server = keep_files(build_server(equipment, endpoint, spare.write), args.out, args.device)
     scenario = None if args.scenario is None else load_scenario(args.scenario, line)
+    build_server = server_builder(args.device, args.via_proxy, scenario, seed)
+    spare_server = keep_files(build_server(equipment, endpoint, spare.write), args.out, args.device)
     faults = None if scenario is None else Faults(scenario, args.device, equipment, seed, (spare, spare_server))
     if given is None:
         _say(f"warm {args.device}")

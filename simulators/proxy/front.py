@@ -7,6 +7,7 @@ from __future__ import annotations
 import socket
 import weakref
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from configs.endpoint import MODBUS_SCHEME, parse_endpoint
 from configs.loader import LoadedScenario
@@ -15,7 +16,7 @@ from simulators.faults import FaultKind, Settings
 from simulators.machine import Values
 from simulators.proxy.kinds import NETWORK_FAULTS
 from simulators.proxy.proxy import Counters, FaultProxy
-from simulators.servers import Quality, Server, ShowsQuality, WriteTag, build_server
+from simulators.servers import KeepsFiles, Quality, Server, ShowsQuality, WriteTag, build_server
 
 
 class ProxiedServer:
@@ -46,6 +47,11 @@ class ProxiedServer:
         """Both; may be started again, as after a power fail."""
         await self._proxy.stop()
         await self._server.stop()
+
+    def keep_in(self, folder: Path) -> None:
+        """As the server, where it keeps files."""
+        if isinstance(self._server, KeepsFiles):
+            self._server.keep_in(folder)
 
     def fault(self, name: str, on: bool, settings: Settings) -> None:
         """One of the network's or of the server's."""
