@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from typing import Any, cast
 
 from pymodbus.client import AsyncModbusTcpClient
@@ -31,6 +32,7 @@ BUSY_PAUSES_S = (0.02, 0.05, 0.1, 0.2)  # between tries after exception 6, as fa
 # Ours is the only deadline. With one of its own pymodbus waits in asyncio.wait_for, which costs as much as a timer of
 # ours again and, in Python 3.11, eats a cancellation that comes together with the answer.
 _NO_TIMEOUT = cast("float", None)
+_TRANSACTIONS = 65_000  # pymodbus goes on with 1 after it
 _BUFFER_BYTES = 1024  # pymodbus drops more than 264 bytes unread: a late and a current answer in one segment
 
 
@@ -42,6 +44,9 @@ class Link:
         self.requests = 0  # answered ones, since the link was made
         self.busy_retries = 0
         self._way, self._timeout_s = way, timeout_s
+        # Transactions are numbered on over all connections, from anywhere: pymodbus begins each with 1, and a gateway
+        # that delivers the answer of a lost connection on the next would have it taken for the answer to that one's.
+        self._transaction = random.randrange(_TRANSACTIONS)  # noqa: S311 - no secret
         self._lock = asyncio.Lock()  # per request, so that a write waits for one answer and not for a whole poll
         self._client: AsyncModbusTcpClient | None = None
         self._pending: ModbusPDU | None = None
@@ -83,6 +88,7 @@ class Link:
             async with asyncio.timeout(self._timeout_s):
                 if await client.connect():
                     self._client = client
+                    client.ctx.next_tid = self._transaction
         except TimeoutError:
             why.append(f"no answer within {self._timeout_s:g} s")
         finally:
@@ -165,6 +171,7 @@ class Link:
     def _drop(self) -> None:
         client, self._client = self._client, None
         if client is not None:
+            self._transaction = client.ctx.next_tid
             _abort(client)
 
     def _fail(self, fault: PeerError) -> None:
