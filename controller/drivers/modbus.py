@@ -85,7 +85,7 @@ class ModbusDriver:
         folder: Path = Path(),
     ) -> None:
         """`on_poll` gets the wall seconds of every poll that was answered in full; `folder` is the line file's."""
-        way, self._unit = parse_way(device, folder)
+        self._way, self._unit = parse_way(device, folder)
         if equipment.protocol is not Protocol.MODBUS:
             raise BadInputError(
                 f"device '{device.id}': equipment '{equipment.name}' speaks {equipment.protocol.value}, not modbus",
@@ -99,7 +99,7 @@ class ModbusDriver:
             )
         self._options = equipment.modbus or ModbusOptions()
         self._device, self._equipment, self._clock = device, equipment, clock
-        self._link = Link(f"{device.id} ({device.endpoint})", way, self._options.timeout_s)
+        self._link = Link(f"{device.id} ({device.endpoint})", self._way, self._options.timeout_s)
         self._read_back_plans: dict[tuple[str, ...], tuple[ReadPlan, list[Decoder]]] = {}
         self._deferred: PeerError | None = None
         self._on_poll = on_poll
@@ -119,10 +119,13 @@ class ModbusDriver:
     async def start(self) -> None:
         """Connects within modbus.timeout_s; everything is due at once. Raises DeviceLostError.
 
-        Where the equipment type names a revision, also what a request raises, and ProtocolError for another revision.
+        On a serial line, and where the equipment type names a revision, also what a request raises; ProtocolError for
+        another revision.
         """
         self._deferred = None
         await self._link.connect()
+        if self._way.rtu:
+            await self._get_in_step()
         if self._options.revision:
             await self._check_revision(self._options.revision)
         now_ns = self._clock.now_ns()
@@ -147,6 +150,9 @@ class ModbusDriver:
                     self._deferred = self._deferred or error
                 except PeerError as error:
                     self._deferred = error
+                    # Last from now on: after a reconnection the others are read before it can break off again.
+                    self._polls.remove(poll)
+                    self._polls.append(poll)
                     break
             if frames:
                 return frames
@@ -179,6 +185,20 @@ class ModbusDriver:
         if block.table == "coil":
             return WriteMultipleCoilsRequest(block.start, [word != 0 for word in block.registers], unit)
         return WriteMultipleRegistersRequest(unit, 0, block.start, 0, None, block.registers)
+
+    async def _get_in_step(self) -> None:
+        """Serial answers carry no number, so one that is late looks like that to the next request of equal length.
+
+        A device answers in order: once a read has been answered whose length no other answer has, nothing older is
+        still to come. Anything else before it is a ProtocolError, and the next connection tries again.
+        """
+        block = self._polls[0].plan.blocks[0]
+        a_byte = 1 if block.table in _WORDS else 8  # of these or fewer values no two reads differ in length
+        taken = {-(-b.count // a_byte) for poll in self._polls for b in poll.plan.blocks if b.table == block.table}
+        count = next(n for n in range(1, 127) if n not in taken) * a_byte  # a refusal is an answer too
+        unit = self._unit if block.unit is None else block.unit
+        request = _READS[block.table](unit, 0, block.start, count)
+        await self._link.exchange(request, "getting in step", block.unit is not None)
 
     async def _check_revision(self, wanted: str) -> None:
         """A device with other firmware may have moved its registers: none of its values is believed."""
@@ -229,7 +249,7 @@ class ModbusDriver:
         for block in plan.blocks:
             unit = self._unit if block.unit is None else block.unit
             request = _READS[block.table](unit, 0, block.start, block.count)
-            reply = await self._link.exchange(request, f"reading {block}")
+            reply = await self._link.exchange(request, f"reading {block}", block.unit is not None)
             if not isinstance(reply, RawRegisters):
                 raise self._refused(plan, block, reply)
             payloads.append(reply.payload if block.table in _WORDS else _bits(reply.payload, block.count))

@@ -107,11 +107,12 @@ class Link:
             self._drop()
             await asyncio.sleep(0)  # the transport closes its socket in the loop's next turn
 
-    async def exchange(self, request: ModbusPDU, what: str) -> ModbusPDU:
+    async def exchange(self, request: ModbusPDU, what: str, one_of_many: bool = False) -> ModbusPDU:
         """The answer to `request`: the right reply or an exception reply; busy ones are asked again.
 
         `what` names the request in error texts. Raises DeviceLostError (silence, hang-up, gateway without device),
-        ProtocolError (nonsense) or DeviceRefusedError (busy until the deadline).
+        ProtocolError (nonsense) or DeviceRefusedError (busy until the deadline). With `one_of_many` a gateway's word
+        that the unit is gone is an exception reply like others: the connection serves other units too.
         """
         loop = asyncio.get_running_loop()
         deadline = 0.0
@@ -127,7 +128,7 @@ class Link:
                 raise DeviceRefusedError(f"{self.where} refused {what}: {name}, for the whole time", hint, BUSY)
             self.busy_retries += 1
             await asyncio.sleep(pause_s)
-        if reply.exception_code in GATEWAY_CODES:
+        if reply.exception_code in GATEWAY_CODES and not one_of_many:
             name, hint = explain(reply.exception_code)
             raise DeviceLostError(f"{self.where}, {what}: {name}", hint)
         return reply

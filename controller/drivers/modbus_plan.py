@@ -72,11 +72,12 @@ class ReadPlan:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Poll:
-    """Groups with the same period, read together."""
+    """Groups of one unit with the same period, read together."""
 
     period_s: float
     groups: tuple[Group, ...]
     plan: ReadPlan
+    unit: int | None = None  # None: the endpoint's
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,12 +179,16 @@ def plan_reads(options: ModbusOptions, wanted: Sequence[tuple[Group, Tag]]) -> R
 
 
 def plan_polls(equipment: Equipment) -> tuple[Poll, ...]:
-    """One Poll per period > 0, shortest first; groups without a period are never read by themselves."""
+    """One Poll per period > 0 and unit, shortest first; groups without a period are never read by themselves.
+
+    A unit apart is polled apart: when it is gone, the others are still there.
+    """
     options = equipment.modbus or ModbusOptions()
     polls = []
-    for period_s in sorted({g.period_s for g in equipment.group if g.period_s > 0}):
-        groups = tuple(g for g in equipment.group if g.period_s == period_s)
-        polls.append(Poll(period_s, groups, plan_reads(options, [(g, t) for g in groups for t in g.tag])))
+    for period_s, number in sorted({(g.period_s, g.unit or 0) for g in equipment.group if g.period_s > 0}):
+        unit = number or None
+        groups = tuple(g for g in equipment.group if (g.period_s, g.unit) == (period_s, unit))
+        polls.append(Poll(period_s, groups, plan_reads(options, [(g, t) for g in groups for t in g.tag]), unit))
     return tuple(polls)
 
 

@@ -34,7 +34,9 @@ def open_serial(path: Path, line: SerialLine, protocol: asyncio.Protocol) -> tup
         try:
             tty.setraw(fd)
             settings = termios.tcgetattr(fd)
-            settings[2] = termios.CS8 | termios.CREAD | termios.CLOCAL | _PARITY[line.parity]
+            settings[2] = termios.CS8 | termios.CREAD | termios.CLOCAL
+            if not os.ttyname(fd).startswith("/dev/pts/"):  # a pseudo-terminal has none, and refuses to be asked twice
+                settings[2] |= _PARITY[line.parity]
             settings[4] = settings[5] = speed
             termios.tcsetattr(fd, termios.TCSANOW, settings)
             termios.tcflush(fd, termios.TCIOFLUSH)
