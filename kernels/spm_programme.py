@@ -37,6 +37,7 @@ from kernels.spm_limits import held_current_kernel, search_kernel
 MAX_STEPS = 20_000
 _FIRST_S, _SHORTEST_S, _LONGEST_S = 1.0, 1e-3, 3600.0
 _SEI_C = 0.05  # error of the film's charge that a step may make
+_FAR_V = 50.0  # no cell stands there
 _SHORT_C = 20.0  # twice the error of a soft short's charge in a step: its current follows the last voltage
 _HELD = 0.004  # bend of a held current in a step, as a share of its bound
 
@@ -75,13 +76,16 @@ def run_cell_kernel(
             else:
                 amp1, reached = amp0, h >= left
             v = attempt_kernel(0, amp0, amp1, h, p, s, tables)
+            if not abs(v) < _FAR_V and h > _SHORTEST_S:
+                h = max(0.2 * h, _SHORTEST_S)  # so long a step would leave the electrodes' range
+                continue
             if limit > 0.0 and sign * (v - limit) > 0.0:
                 h = search_kernel(0, amp0, limit, h, sign * (v - limit), p, s, tables)
                 reached = True
                 if h <= 0.0:
                     break
                 v = attempt_kernel(0, amp0, amp1, h, p, s, tables)
-            if not abs(v) < 1e3:
+            if not abs(v) < _FAR_V:
                 return False, used
             rise = s[S.TRIED_DRIVE_END, 0] - s[S.TRIED_DRIVE, 0]
             error = s[S.TRIED_SEI_A, 0] * h * abs(rise - slope * h) / (6.0 * _SEI_C)

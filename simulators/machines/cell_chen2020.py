@@ -110,8 +110,14 @@ def negative_v(x: Values) -> Values:
 
 
 def potential_tables() -> Values:
-    """Tables (len(Table), n) of half-cell potentials; the set has no entropies."""
+    """Tables (len(Table), n) of half-cell potentials; the set has no entropies.
+
+    As in PyBaMM, potentials run off where a lattice is full or empty, so that an electrode that is too small ends a
+    charge instead of taking more than it can hold. 0.01 mV at stoichiometry 0.1.
+    """
     grid = np.linspace(0.0, 1.0, TABLE_POINTS)
+    inside = np.clip(grid, 1e-5, 1.0 - 1e-5)
+    ends = 1e-6 * (1.0 / inside + 1.0 / (inside - 1.0))
     tables = np.zeros((len(Table), TABLE_POINTS))
-    tables[Table.U_NEG_V], tables[Table.U_POS_V] = negative_v(grid), positive_v(grid)
+    tables[Table.U_NEG_V], tables[Table.U_POS_V] = negative_v(grid) + ends, positive_v(grid) + ends
     return tables

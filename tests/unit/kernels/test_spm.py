@@ -228,6 +228,7 @@ def test_a_programme_that_is_none_is_refused(column: int) -> None:
     assert np.isnan(b.volt).all()
 
 
+@np.errstate(all="ignore")  # without the compiler, NumPy's scalars warn
 def test_a_moment_that_is_none_is_no_number_and_no_end() -> None:
     for bad in (np.nan, np.inf, -np.inf, 1e300):
         b = Batch()
@@ -241,6 +242,7 @@ def test_a_moment_that_is_none_is_no_number_and_no_end() -> None:
         assert spm_check(0, b.p, b.s) == status.BAD_INPUT
 
 
+@np.errstate(all="ignore")
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(st.lists(st.floats(-3.0, 3.0), min_size=len(P), max_size=len(P)), st.floats(0.1, 10.0))
 def test_strange_cells_come_through_or_say_so(decades: list[float], rate: float) -> None:
@@ -259,6 +261,7 @@ def test_strange_cells_come_through_or_say_so(decades: list[float], rate: float)
 NUMBERS = st.one_of(st.floats(), st.floats(-10.0, 10.0), st.floats(1e-6, 1e6))
 
 
+@np.errstate(all="ignore")
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(
     st.lists(NUMBERS, min_size=len(P), max_size=len(P)),
