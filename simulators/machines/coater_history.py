@@ -66,7 +66,9 @@ class MetreLog:
         self.columns = list(_COLUMNS)
         self.columns += [f"zone_{z}_sp_c" for z in zones] + [f"zone_{z}_c" for z in zones]
         self.columns += [f"lane_{lane:02d}_kg_m2" for lane in range(1, p.lanes + 1)]
-        self._worst = [self.columns.index(name) for name in ("splice", "striped", "peak_flux_kg_m2_s")]
+        self._at = {name: i for i, name in enumerate(self.columns)}
+        self._worst = [self._at[name] for name in ("splice", "striped", "peak_flux_kg_m2_s")]
+        self._mass = [i for name, i in self._at.items() if name == "mass_loading_kg_m2" or name.startswith("lane_")]
 
     def coated(self, number: int, parts: list[Part], web: CoaterWeb, die: AtTheDie) -> None:
         """A cell of web is complete at the die."""
@@ -94,7 +96,10 @@ class MetreLog:
             rows = np.array(self._halves)
             metre = rows.mean(axis=0)
             metre[self._worst] = rows[:, self._worst].max(axis=0)
-            metre[4] = rows[-1, 4]  # the batch that came last
+            metre[self._at["web_position_m"]] = metre[0] + 0.5
+            metre[self._at["slurry_batch"]] = rows[-1, self._at["slurry_batch"]]  # what came last
+            # A half that is bare counts as nothing, so that loading times area is what lies on the metre.
+            metre[self._mass] *= len(rows) / CELLS_A_METRE
             self._finished.append(metre)
             self._count += 1
             self._halves.clear()
