@@ -24,7 +24,7 @@ from configs.errors import Problem
 from configs.schema import CellModel, CoatingRecipe, Equipment, FormationRecipe, LineFile, Protocol
 from configs.toml_lines import KeyPath
 
-MACHINES = ("coater", "formation_rack")
+MACHINES = ("coater", "formation_rack", "mixer", "calender_slitter", "stacking", "filling", "ageing")
 """Machines that the simulators can play; a test holds this list against theirs."""
 
 CELL_TAGS = ("voltage_v", "current_a", "temperature_c")

@@ -66,6 +66,7 @@ def prepare(args: argparse.Namespace) -> Job:
     from simulators.faults.setup import Faults
     from simulators.machine import KeepsMetres
     from simulators.machines import build_machine
+    from simulators.material_line import join
     from simulators.process import Job, device_seed
     from simulators.proxy.front import server_builder
     from simulators.servers import keep_files
@@ -94,6 +95,7 @@ def prepare(args: argparse.Namespace) -> Job:
     truth = TruthWriter(args.out, args.device)
     start_ns = max(base.plant_start_ns, base.plant_ns(time.time_ns()))
     machine = build_machine(name, equipment, start_ns, seed, parameters)
+    machine = join(machine, args.out, args.device, line.file, start_ns)
     plant, log = (None, None) if faults is None else faults.plant(machine, base, start_ns, args.out, _complain)
     server = build_server(equipment, endpoint, machine.write if plant is None else plant.write)
     keep_files(server, args.out, args.device)

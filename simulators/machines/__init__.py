@@ -17,6 +17,11 @@ Parameters = Mapping[str, int | float | str | bool]
 MACHINES: Mapping[str, str] = {
     "formation_rack": "simulators.machines.formation_rack:FormationRack",
     "coater": "simulators.machines.coater:Coater",
+    "mixer": "simulators.machines.line_mixer:Mixer",
+    "calender_slitter": "simulators.machines.line_calender:CalenderSlitter",
+    "stacking": "simulators.machines.line_stacking:Stacking",
+    "filling": "simulators.machines.line_filling:Filling",
+    "ageing": "simulators.machines.line_ageing:Ageing",
 }
 
 

@@ -1,0 +1,120 @@
+"""What the PLC of every station does: state model, command word with sequence number, watchdog, production counters.
+
+No physics and no material here. In automatic (the default) a station starts by itself when it is idle and resets itself
+when its job is complete; what a person stopped, held or aborted stays so. In remote it waits for commands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+
+from simulators.machines.line_states import ACTING, Command, Event, State, Trigger, next_state
+
+DWELL_S: Mapping[State, float] = {
+    State.STARTING: 60.0,
+    State.COMPLETING: 60.0,
+    State.RESETTING: 60.0,
+    State.STOPPING: 30.0,
+    State.CLEARING: 60.0,
+    State.ABORTING: 10.0,
+    State.HOLDING: 20.0,
+    State.UNHOLDING: 30.0,
+    State.SUSPENDING: 20.0,
+    State.UNSUSPENDING: 30.0,
+}
+"""Plant seconds that an acting state takes; EXECUTE ends with the job. Assumed; multiples of the machine's step."""
+
+
+class Result(IntEnum):
+    """Answer to a command, as in the equipment files."""
+
+    NONE = 0
+    ACCEPTED = 1
+    REFUSED_IN_STATE = 2
+    REFUSED_HEARTBEAT = 3
+
+
+class Fault(IntEnum):
+    """Bits of the fault word."""
+
+    HEARTBEAT_LOST = 1
+
+
+class Unit:
+    """One station's PLC."""
+
+    def __init__(self, automatic: bool) -> None:
+        self.automatic = automatic
+        self.state = State.IDLE
+        self.fault_bits = 0
+        self.command_word = 0
+        self.sequence = 0
+        self.acknowledged = 0
+        self.result = Result.NONE
+        self.heartbeat = 0
+        self.timeout_s = 0
+        self.made = 0
+        self.scrapped = 0
+        self._beat_age_s = 0.0
+        self._in_state_s = 0.0
+
+    @property
+    def heartbeat_lost(self) -> bool:
+        """True with a watchdog that has heard nothing for its timeout."""
+        return 0 < self.timeout_s <= self._beat_age_s
+
+    def take_heartbeat(self, value: int) -> None:
+        """Any new value counts."""
+        if value != self.heartbeat:
+            self.heartbeat, self._beat_age_s = value, 0.0
+
+    def take_timeout(self, seconds: int) -> None:
+        """A new patience; it begins now."""
+        self.timeout_s, self._beat_age_s = seconds, 0.0
+
+    def take_sequence(self, sequence: int) -> None:
+        """A changed number makes the unit take the command word."""
+        self.sequence = sequence
+        if sequence == self.acknowledged:
+            return
+        self.acknowledged = sequence
+        try:
+            command = Command(self.command_word)
+        except ValueError:
+            self.result = Result.REFUSED_IN_STATE
+            return
+        if command in {Command.START, Command.UNHOLD, Command.UNSUSPEND} and self.heartbeat_lost:
+            self.result = Result.REFUSED_HEARTBEAT
+            return
+        self.result = Result.ACCEPTED if self.trigger(command) else Result.REFUSED_IN_STATE
+        if command in {Command.UNHOLD, Command.RESET, Command.CLEAR} and self.result is Result.ACCEPTED:
+            self.fault_bits = 0
+
+    def trigger(self, trigger: Trigger) -> bool:
+        """Go where the table says; False where it says nothing."""
+        to = next_state(self.state, trigger)
+        if to is None:
+            return False
+        self.state, self._in_state_s = to, 0.0
+        return True
+
+    def step(self, duration_s: float, has_work: bool) -> None:
+        """Before the work of one step: watchdog, end of acting states, starving, and what automatic does by itself."""
+        self._beat_age_s += duration_s
+        if self.heartbeat_lost and self.trigger(Event.HEARTBEAT_LOST):
+            self.fault_bits |= Fault.HEARTBEAT_LOST
+        if self.state is State.EXECUTE:
+            if not has_work:
+                self.trigger(Event.STARVED)
+        elif self.state is State.SUSPENDED:
+            if has_work:
+                self.trigger(Event.FED)
+        elif self.state in ACTING:
+            self._in_state_s += duration_s
+            if self._in_state_s >= DWELL_S[self.state]:
+                self.trigger(Event.COMPLETED)
+        elif self.automatic and self.state is State.IDLE:
+            self.trigger(Command.START)
+        elif self.automatic and self.state is State.COMPLETE:
+            self.trigger(Command.RESET)

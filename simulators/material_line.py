@@ -1,0 +1,210 @@
+"""Joins a machine to the material of its line: who makes what, and adapters for coater and formation rack.
+
+A machine with `connect` takes and adds by itself. The coater and the rack know nothing of material: the coater is asked
+for its finished metres (`finished_metres`), the rack is handed a tray (`take_tray`) where it can take one, and what it
+has formed is noted when its programme is complete. No physics here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, cast, runtime_checkable
+
+import numpy as np
+
+from configs.schema import LineFile
+from simulators.machine import KeepsMetres, Machine
+from simulators.machines import line_design as design
+from simulators.machines.line_supply import Supply
+from simulators.material import FLUSH_S, Material, Row, cells_for_tray
+from simulators.timebase import NS_PER_S
+
+MAKES: Mapping[str, str] = {
+    "mixer": "batch",
+    "coater": "metre",
+    "calender_slitter": "sheet",
+    "stacking": "stack",
+    "filling": "cell",
+    "formation_rack": "formed",
+    "ageing": "aged",
+}
+"""What each machine of a line file makes."""
+
+_FLUSH_NS = FLUSH_S * NS_PER_S
+_RACK_IDLE, _RACK_COMPLETE = 0, 3
+# What a soft short takes from the voltage of a cell at rest; a sound one loses about 0.1 mV a day. Assumed.
+_LEAK_V_H = {True: 5e-4, False: 5e-6}
+
+
+@runtime_checkable
+class Connects(Protocol):
+    """A machine that takes and adds material by itself."""
+
+    def connect(self, material: Material) -> None:
+        """From now on. Raises OSError when the material cannot be read."""
+        ...
+
+
+@runtime_checkable
+class TakesTray(Protocol):
+    """A rack that is filled with the line's cells instead of its own."""
+
+    def take_tray(self, cells: list[Row]) -> None:
+        """Rows of simulators.material.cells_for_tray; channels that no row names stay empty."""
+        ...
+
+
+def makers_of(line: LineFile) -> dict[str, list[str]]:
+    """Kinds of material that are made on the line, and by which devices."""
+    makers: dict[str, list[str]] = {}
+    for device, settings in (line.simulation.machines if line.simulation else {}).items():
+        kind = MAKES.get(str(settings.get("machine")))
+        if kind is not None:
+            makers.setdefault(kind, []).append(device)
+    return makers
+
+
+def join(machine: Machine, out: Path, device: str, line: LineFile, at_ns: int) -> Machine:
+    """The machine, joined to its line's material. A line of coater and rack alone moves none. Raises OSError."""
+    makers = makers_of(line)
+    if not {"batch", "sheet", "stack", "cell", "aged"} & makers.keys():
+        return machine
+    material = Material(out, device, makers)
+    if isinstance(machine, Connects):
+        machine.connect(material)
+        return machine
+    assert line.simulation is not None, "something is made here"
+    if isinstance(machine, KeepsMetres):
+        width_m = float(line.simulation.machines[device].get("width_m", design.WIDTH_M))
+        return cast(Machine, MetresOut(machine, material, at_ns, line.simulation.seed, width_m))
+    if "channels_running" in machine.outputs():
+        return cast(Machine, TrayInOut(machine, material, at_ns))
+    return machine
+
+
+class _Adapter:
+    """A machine with its material beside it; everything but `advance` is the machine's own."""
+
+    def __init__(self, machine: Any, material: Material, at_ns: int) -> None:
+        """`at_ns`: plant time that the machine stands at. Raises OSError when the material cannot be read."""
+        self._machine = machine
+        self._material = material
+        self._at_ns = at_ns
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._machine, name)
+
+    def advance(self, until_ns: int) -> None:
+        """The machine to `until_ns`, stopping wherever the cart comes: so it matters not how `advance` is cut."""
+        while (mark_ns := (self._at_ns // _FLUSH_NS + 1) * _FLUSH_NS) <= until_ns:
+            self._machine.advance(mark_ns)
+            self._at_ns = mark_ns
+            # The disk is full or gone: the plant runs on, and tries again with the next cart.
+            with contextlib.suppress(OSError):
+                self._cart(mark_ns)
+                self._material.flush()
+        self._machine.advance(until_ns)
+        self._at_ns = max(self._at_ns, until_ns)
+
+    def _cart(self, plant_ns: int) -> None:
+        raise NotImplementedError
+
+
+class MetresOut(_Adapter):
+    """A coater whose finished metres go on the line, each with the batch of slurry that it was coated from.
+
+    The coater numbers its batches; each number is a batch of the mixer's, in the order in which they were finished, or
+    of a default supply where no mixer is on the line or none was ready. Wet mass that was coated from a batch is its
+    metres' dry mass over their solids; what of a batch no metre has got is the heel.
+    """
+
+    def __init__(self, machine: Any, material: Material, at_ns: int, seed: int, width_m: float) -> None:
+        super().__init__(machine, material, at_ns)
+        self._supply = Supply("batch", seed)
+        self._width_m = width_m
+        self._batches: dict[int, Row] = {}
+        self._number = material.resume("metre", "batch")
+
+    def batch(self, number: int, plant_ns: int) -> Row:
+        """The batch that the coater calls by that number; `plant_ns`: when its first metre was finished."""
+        if number not in self._batches:
+            made = self._material.made_here("batch")
+            found = self._material.take("batch", plant_ns, most=1) if made else []
+            self._batches[number] = found[0] if found else self._supply.items(1, plant_ns)[0]
+        return self._batches[number]
+
+    def _cart(self, plant_ns: int) -> None:
+        columns = self._machine.finished_metres("material")
+        lanes = sorted(name for name in columns if name.startswith("lane_"))
+        for k in range(len(columns["point"]) if columns else 0):
+            self._number += 1
+            loading = float(columns["mass_loading_kg_m2"][k])
+            solids = float(columns["solids_fraction"][k])
+            dried_ns = round(float(columns["dried_s"][k]) * 1e3) * 1_000_000
+            batch = self.batch(int(columns["slurry_batch"][k]), dried_ns)
+            row = {
+                "id": f"{self._material.device}:{self._number:06d}",
+                "time_ns": dried_ns,
+                "scrap": "splice" if columns["splice"][k] else "",
+                "batch": batch["id"],
+                "web_position_m": float(columns["web_position_m"][k]),
+                "coated_s": float(columns["coated_s"][k]),
+                "width_m": self._width_m,
+                "length_m": 1.0,
+                "loading_kg_m2": loading,
+                "foil_kg_m2": design.FOIL_KG_M2,
+                "solids_fraction": solids,
+                "wet_kg": loading * self._width_m / solids,
+                "residual_solvent_fraction": float(columns["residual_solvent_fraction"][k]),
+                "binder_index": float(columns["binder_index"][k]),
+                "lane_kg_m2": np.array([columns[name][k] for name in lanes]).tolist(),
+            }
+            self._material.add("metre", row)
+
+
+class TrayInOut(_Adapter):
+    """A formation rack that is filled from the line where it can take a tray, and whose formed cells go on."""
+
+    def __init__(self, machine: Any, material: Material, at_ns: int) -> None:
+        super().__init__(machine, material, at_ns)
+        self._number = material.resume("formed", "cell")
+        self._tray: list[Row] = []
+        self._was_complete = False
+
+    def _cart(self, plant_ns: int) -> None:
+        shown = self._machine.outputs()
+        state = int(shown["rack_state"][0])
+        if state == _RACK_COMPLETE and not self._was_complete:
+            self._unload(plant_ns)
+        self._was_complete = state == _RACK_COMPLETE
+        rack = self._machine
+        if state == _RACK_IDLE and not self._tray and isinstance(rack, TakesTray):
+            channels = len(shown["state"])
+            self._tray = cells_for_tray(self._material, channels, plant_ns, least=channels)
+            if self._tray:
+                rack.take_tray(self._tray)
+
+    def _unload(self, plant_ns: int) -> None:
+        truth = self._machine.truth()
+        tray = self._tray or [{"channel": c, "cell": "", "defects": []} for c in truth["point"].astype(int).tolist()]
+        for cell in tray:
+            k = cell["channel"] - 1
+            self._number += 1
+            row = {
+                "id": f"{self._material.device}:{self._number:06d}",
+                "time_ns": plant_ns,
+                "scrap": "" if math.isfinite(truth["first_cycle_efficiency"][k]) else "not formed",
+                "cell": cell["cell"] or f"supply:cell:{self._number:06d}",
+                "defects": list(cell["defects"]),
+                "channel": float(cell["channel"]),
+                "loading_factor": cell.get("loading_factor", math.nan),
+                "np_ratio": cell.get("np_ratio", math.nan),
+                "capacity_ah": float(truth["capacity_ah"][k]),
+                "first_cycle_efficiency": float(truth["first_cycle_efficiency"][k]),
+                "leak_v_h": _LEAK_V_H["soft_short" in cell["defects"]],
+            }
+            self._material.add("formed", row)
+        self._tray = []
