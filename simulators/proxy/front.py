@@ -7,7 +7,6 @@ from __future__ import annotations
 import socket
 import weakref
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from configs.endpoint import MODBUS_SCHEME, parse_endpoint
 from configs.loader import LoadedScenario
@@ -16,7 +15,7 @@ from simulators.faults import FaultKind, Settings
 from simulators.machine import Values
 from simulators.proxy.kinds import NETWORK_FAULTS
 from simulators.proxy.proxy import Counters, FaultProxy
-from simulators.servers import KeepsFiles, Quality, Server, ShowsQuality, WriteTag, build_server
+from simulators.servers import Server, WriteTag, build_server
 
 
 class ProxiedServer:
@@ -26,6 +25,9 @@ class ProxiedServer:
         """`keeper` is bound to the server's port and keeps it from others for as long as this object lives."""
         self._server, self._proxy = server, proxy
         weakref.finalize(self, keeper.close)
+        for name in dir(type(server)):  # what more the server offers (a protocol's own) is offered as its own
+            if not name.startswith("_") and not hasattr(type(self), name) and callable(getattr(type(server), name)):
+                setattr(self, name, getattr(server, name))
         own = getattr(server, "faults", {})
         self.faults: Mapping[str, FaultKind] = {**own, **proxy.faults}
 
@@ -48,29 +50,12 @@ class ProxiedServer:
         await self._proxy.stop()
         await self._server.stop()
 
-    def keep_in(self, folder: Path) -> None:
-        """As the server, where it keeps files."""
-        if isinstance(self._server, KeepsFiles):
-            self._server.keep_in(folder)
-
     def fault(self, name: str, on: bool, settings: Settings) -> None:
         """One of the network's or of the server's."""
         if name in NETWORK_FAULTS:
             self._proxy.fault(name, on, settings)
         else:
             self._server.fault(name, on, settings)  # type: ignore[attr-defined]
-
-
-class ProxiedQualityServer(ProxiedServer):
-    """The same for a server that says how far its values may be believed."""
-
-    def __init__(self, server: ShowsQuality, proxy: FaultProxy, keeper: socket.socket) -> None:
-        super().__init__(server, proxy, keeper)  # type: ignore[arg-type]
-        self._quality = server
-
-    def qualify(self, quality: Mapping[str, Quality]) -> None:
-        """As the server."""
-        self._quality.qualify(quality)
 
 
 def build_proxied(equipment: Equipment, endpoint: str, write: WriteTag, seed: int) -> ProxiedServer:
@@ -85,8 +70,7 @@ def build_proxied(equipment: Equipment, endpoint: str, write: WriteTag, seed: in
     inner = f"{parts.scheme}://127.0.0.1:{port}" + (f"/{parts.path}" if parts.path else "")
     server = build_server(equipment, inner, write)
     proxy = FaultProxy((parts.host, parts.port), ("127.0.0.1", port), parts.scheme == MODBUS_SCHEME, seed)
-    kind = ProxiedQualityServer if isinstance(server, ShowsQuality) else ProxiedServer
-    return kind(server, proxy, keeper)  # type: ignore[arg-type]
+    return ProxiedServer(server, proxy, keeper)
 
 
 BuildServer = Callable[[Equipment, str, WriteTag], Server]

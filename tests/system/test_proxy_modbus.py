@@ -12,7 +12,6 @@ import struct
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
-import numpy as np
 import pytest
 
 from configs.schema import Device, Equipment
@@ -207,7 +206,7 @@ async def test_what_only_annoys_costs_no_connection(kind: str, settings: dict[st
     rack = MarkedRack()
     async with watched(rack) as (proxy, watch):
         begin(proxy, kind, **settings)
-        await watch.more_rows(30)
+        await watch.more_rows(16)
         assert proxy.counters.applied[kind] > 3
         assert not watch.losses
         assert rack.connections == 1
@@ -269,9 +268,8 @@ async def test_all_of_it_at_once() -> None:
         begin(proxy, "net_fragment", bytes=9, gap_s=0.0005)
         begin(proxy, "net_duplicate", share=0.5, order="after_next")
         begin(proxy, "net_late", share=0.1, hold_s=60.0, connection="next")
-        await watch.more_rows(20)
+        await watch.more_rows(10)
         begin(proxy, "net_cut")()
-        await watch.more_rows(20)
+        await watch.more_rows(10)
         begin(proxy, "net_reset", after_bytes=100)
-        await watch.more_rows(20)
-    assert np.isfinite(watch.rows)
+        await watch.more_rows(10)
