@@ -64,8 +64,9 @@ class ScanningGauge:
         place = web.position_m - self._distance_m
         if self._pause_s > 0.0:
             self._pause_s -= STEP_S
-            self._blind()
-            return
+            if self._pause_s > 0.0:
+                self._blind()
+                return
         if web.speed_m_s > 0.0:
             self._move()
         if self._pause_s > 0.0 or any(abs(place - at) < _SPLICE_CLEARANCE_M for at in web.splices):

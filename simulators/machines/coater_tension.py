@@ -37,6 +37,9 @@ class Tension:
         self._before_m_s = 0.0
         self._slack_n = 0.0
         self.whole = True
+        self.gain = _GAIN
+        self.wound_n = p.tension_n  # what the brake holds on the unwinding roll
+        self.draw = [0.0] * len(SPANS)  # how much faster a drive runs than the one before it, besides its trim
         self.roll_m = p.foil_roll_m
         self.tension_n = [p.tension_n] * len(SPANS)
         self.measured_n = list(self.tension_n)
@@ -74,7 +77,7 @@ class Tension:
             self._angle += length_m / self.roll_radius_m
             wavy = p.disturbance * _OUT_OF_ROUND * p.tension_n * math.sin(self._angle)
             self._slack_n *= math.exp(-length_m / p.unwind_m)
-            wound_n = max(0.0, p.tension_n + wavy + _ROLL_KG * acceleration - self._slack_n)
+            wound_n = max(0.0, self.wound_n + wavy + _ROLL_KG * acceleration - self._slack_n)
             self._spans(speed_m_s, wound_n)
         self._before_m_s = speed_m_s
         noise = p.disturbance * _CELL_NOISE * p.tension_n
@@ -87,9 +90,9 @@ class Tension:
             now = self.tension_n[i]
             error = self._p.tension_n - now
             reach = speed_m_s / length * STEP_S
-            self._trim_n[i] += _GAIN * error * min(reach, 0.2)
+            self._trim_n[i] += self.gain * error * min(reach, 0.2)
             # EA (v_i - v_(i-1)) / v, by what the drive is trimmed; the ratio of the speeds is 1 but for 1e-4.
-            draw_n = _GAIN * error + self._trim_n[i]
+            draw_n = self.gain * error + self._trim_n[i] + self._stiff_n * self.draw[i]
             settled = before + draw_n
             draw = 1.0 + draw_n / self._stiff_n
             keep = math.exp(-draw * reach)

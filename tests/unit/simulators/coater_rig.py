@@ -25,6 +25,8 @@ def equipment(zones: int = 4) -> Equipment:
     for group in found["group"]:
         if group.get("point_name") == "zone":
             group["points"] = zones
+            if zones == 1:
+                del group["point_name"]
     return Equipment.model_validate(found)
 
 

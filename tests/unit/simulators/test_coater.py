@@ -13,6 +13,7 @@ import configs
 from configs.schema import Equipment
 from simulators.machines.coater import Coater
 from simulators.machines.coater_sequence import Result, State
+from tests.unit.simulators.coater_rig import Rig
 
 S = 1_000_000_000
 START_NS = 1_760_000_000 * S
@@ -79,7 +80,7 @@ def test_steady_loading_is_the_mass_balance_of_the_recipe() -> None:
     assert truth["wet_film_thickness_m"][0] == pytest.approx(108.3e-6, rel=1e-3)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 4, 7])
+@pytest.mark.parametrize("seed", [1, 2, 4, 7, 10, 12, 19])
 def test_open_loop_loading_varies_as_real_coatings_do(seed: int) -> None:
     machine = coater(seed)
     set_points(machine, length_m=900.0)
@@ -254,3 +255,51 @@ def test_truth_has_one_row_per_lane() -> None:
     assert list(truth["point"]) == list(range(1, 25))
     assert {values.shape for values in truth.values()} == {(24,)}
     assert truth["mass_loading_kg_m2"].mean() == pytest.approx(machine.web.last.loading_kg_m2)  # type: ignore[union-attr]
+
+
+def test_the_demos_two_thousand_metres_take_five_and_a_half_hours() -> None:
+    machine = started()
+    machine.advance(START_NS + 5 * 3600 * S)
+    assert machine.control.state is State.EXECUTE
+    coating_s = 0
+    for t in range(5 * 3600, 6 * 3600, 60):
+        machine.advance(START_NS + t * S)
+        if machine.control.state is State.COMPLETE:
+            coating_s = t
+            break
+    assert 2000.0 <= machine.control.coated_m < 2000.5
+    assert coating_s / 3600.0 == pytest.approx(5.8, abs=0.2)
+    # Within the recipe's tolerance all the while, but for the first and last metres.
+    metres = machine.finished_metres()
+    loading = metres["mass_loading_kg_m2"][5:-5]
+    assert loading.mean() == pytest.approx(0.169, rel=0.02)
+    assert 0.003 < loading.std() / loading.mean() < 0.012
+    assert metres["striped"][5:-5].max() == 0.0
+    assert machine.outputs()["coater_alarms"][0] == 0.0
+    # Heating the air of the exhaust is nearly all of it: some 80 kW.
+    assert 300.0 < machine.outputs()["coater_energy_kw_h"][0] < 600.0
+
+
+@pytest.mark.parametrize("zones", [1, 6])
+def test_zones_are_as_many_as_the_equipment_type_has(zones: int) -> None:
+    rig = Rig(zones=zones, zone_length_m=16.0 / zones, solvent="water" if zones == 6 else "nmp").to(2400)
+    assert rig.machine.control.state is State.EXECUTE
+    for tag in ("zone_temperature_c", "zone_lel_fraction", "zone_web_temperature_c", "zone_air_flow_sp_fraction"):
+        assert rig.shows(tag).shape == (zones,)
+    metres = rig.machine.finished_metres()
+    assert f"zone_{zones}_c" in metres
+    assert f"zone_{zones + 1}_c" not in metres
+    assert rig.show("residual_solvent_fraction") < 0.005
+    # Water does not burn.
+    assert bool(rig.shows("zone_lel_fraction").max() == 0.0) is (zones == 6)
+
+
+def test_less_air_dries_less_and_its_set_points_are_kept_within_limits() -> None:
+    full, less = Rig(disturbance=0.0).to(2000), Rig(disturbance=0.0).to(2000)
+    less.write(zone_air_flow_sp_fraction=np.full(4, 0.4))
+    full.to(2400), less.to(2400)
+    assert less.shows("zone_air_flow_fraction") == pytest.approx(np.full(4, 0.4), abs=1e-3)
+    assert less.show("residual_solvent_fraction") > 10.0 * full.show("residual_solvent_fraction")
+    assert less.shows("zone_power_w").sum() < full.shows("zone_power_w").sum()
+    with pytest.raises(ValueError, match=r"outside 0\.2 to 1\.2"):
+        less.write(zone_air_flow_sp_fraction=0.1)
