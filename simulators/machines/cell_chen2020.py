@@ -112,12 +112,11 @@ def negative_v(x: Values) -> Values:
 def potential_tables() -> Values:
     """Tables (len(Table), n) of half-cell potentials; the set has no entropies.
 
-    As in PyBaMM, potentials run off where a lattice is full or empty, so that an electrode that is too small ends a
-    charge instead of taking more than it can hold. 0.01 mV at stoichiometry 0.1.
+    As in PyBaMM, potentials run off where a lattice is full or empty (1 V at the end, 1 mV at 0.001 from it), so that an
+    electrode that is too small ends a charge instead of taking more than it can hold.
     """
     grid = np.linspace(0.0, 1.0, TABLE_POINTS)
-    inside = np.clip(grid, 1e-5, 1.0 - 1e-5)
-    ends = 1e-6 * (1.0 / inside + 1.0 / (inside - 1.0))
+    ends = 1e-3 ** (grid / 1e-3) - 1e-3 ** ((1.0 - grid) / 1e-3)
     tables = np.zeros((len(Table), TABLE_POINTS))
     tables[Table.U_NEG_V], tables[Table.U_POS_V] = negative_v(grid) + ends, positive_v(grid) + ends
     return tables
