@@ -32,6 +32,12 @@ _ALIASES = {
     "HasProperty": "i=46",
     "HasComponent": "i=47",
 }
+# AnalogUnitType came with 1.04.
+_STANDARD = {
+    "ModelUri": "http://opcfoundation.org/UA/",
+    "Version": "1.04",
+    "PublicationDate": "2019-05-01T00:00:00Z",
+}
 _OBJECTS, _FOLDER_TYPE, _PROPERTY_TYPE = "i=85", "i=61", "i=68"
 _BASE_VARIABLE, _ANALOG_ITEM, _ANALOG_UNIT = "i=63", "i=2368", "i=17497"
 _RANGE_XML, _EU_XML = "i=885", "i=888"  # their XML encodings
@@ -62,7 +68,7 @@ def nodeset(equipment: Equipment) -> Xml.Element:
     Xml.SubElement(Xml.SubElement(root, "NamespaceUris"), "Uri").text = uri
     models = Xml.SubElement(root, "Models")
     model = Xml.SubElement(models, "Model", {"ModelUri": uri, "Version": "1.0.0"})
-    Xml.SubElement(model, "RequiredModel", {"ModelUri": "http://opcfoundation.org/UA/"})
+    Xml.SubElement(model, "RequiredModel", _STANDARD)
     aliases = Xml.SubElement(root, "Aliases")
     for alias, target in _ALIASES.items():
         Xml.SubElement(aliases, "Alias", {"Alias": alias}).text = target
