@@ -103,7 +103,7 @@ class ModbusDriver:
         self._read_back_plans: dict[tuple[str, ...], tuple[ReadPlan, list[Decoder]]] = {}
         self._deferred: PeerError | None = None
         self._on_poll = on_poll
-        self._polled = self._skipped = self._repeated = 0
+        self._polled = self._skipped = self._repeated = self._probes = 0
 
     @property
     def device(self) -> str:
@@ -189,13 +189,18 @@ class ModbusDriver:
     async def _get_in_step(self) -> None:
         """Serial answers carry no number, so one that is late looks like that to the next request of equal length.
 
-        A device answers in order: once a read has been answered whose length no other answer has, nothing older is
-        still to come. Anything else before it is a ProtocolError, and the next connection tries again.
+        After a loss the line is heard out first. A device answers in order: once a read has been answered whose length
+        no other answer has, nothing older is still to come. Anything else is a ProtocolError, and the next connection
+        tries again, with another length.
         """
+        if self._probes:
+            await self._link.settle()
+        self._probes += 1
         block = self._polls[0].plan.blocks[0]
         a_byte = 1 if block.table in _WORDS else 8  # of these or fewer values no two reads differ in length
         taken = {-(-b.count // a_byte) for poll in self._polls for b in poll.plan.blocks if b.table == block.table}
-        count = next(n for n in range(1, 127) if n not in taken) * a_byte  # a refusal is an answer too
+        free = [n for n in range(1, 127) if n not in taken][:4]  # short ones; a refusal is an answer too
+        count = free[self._probes % len(free)] * a_byte
         unit = self._unit if block.unit is None else block.unit
         request = _READS[block.table](unit, 0, block.start, count)
         await self._link.exchange(request, "getting in step", block.unit is not None)

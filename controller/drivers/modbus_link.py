@@ -107,6 +107,12 @@ class Link:
             self._drop()
             await asyncio.sleep(0)  # the transport closes its socket in the loop's next turn
 
+    async def settle(self) -> None:
+        """Hears the line out for one timeout and believes nothing of it: answers that were given up may still come."""
+        await asyncio.sleep(self._timeout_s)
+        if self._client is not None:
+            self._client.ctx.recv_buffer = b""
+
     async def exchange(self, request: ModbusPDU, what: str, one_of_many: bool = False) -> ModbusPDU:
         """The answer to `request`: the right reply or an exception reply; busy ones are asked again.
 
