@@ -23,6 +23,7 @@ from simulators.timebase import NS_PER_S
 _RELAX_V, _RELAX_S, _STRETCH = 0.024, 5400.0, 0.6
 _FULL_V = 3.72
 _MEDIAN_OF = 64
+_LOOK_NS = 60 * NS_PER_S
 _WORKING = frozenset({State.EXECUTE, State.SUSPENDED, State.SUSPENDING, State.UNSUSPENDING})
 
 
@@ -73,6 +74,8 @@ class Ageing(LineMachine):
         return max(self._taken / self._places, 0.1)
 
     def rest(self, now_ns: int) -> None:
+        if now_ns % _LOOK_NS:
+            return
         half_ns = round(self.setpoints["ageing_time_sp_s"] / 2.0) * NS_PER_S
         leak = np.array([0.0 if c is None else c["leak_v_h"] for c in self._cells])
         hours = (now_ns - self._since_ns) / NS_PER_S / 3600.0

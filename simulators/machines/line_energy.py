@@ -54,16 +54,16 @@ class EnergyMeter:
         """`rated_cells_w`: energy of the cells that pass in an hour at rated throughput, Wh/h."""
         self._process_w = share.process * rated_cells_w
         self._room_w = share.room * rated_cells_w
-        self._joule = 0.0
+        self.joule = 0.0
         self.power_w = self._room_w
 
     @property
     def energy_kwh(self) -> float:
         """The counter."""
-        return self._joule / J_PER_KWH
+        return self.joule / J_PER_KWH
 
     def step(self, state: State, duration_s: float, load: float = 1.0) -> None:
         """`duration_s` in that state; `load` scales the process power (1: rated)."""
         working = 0.0 if state in _OFF else _WORKING.get(state, _IDLE)
         self.power_w = self._room_w + self._process_w * working * (load if state is State.EXECUTE else 1.0)
-        self._joule += self.power_w * duration_s
+        self.joule += self.power_w * duration_s

@@ -14,14 +14,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from configs.schema import Access, Equipment, Tag, ValueType
+from configs.schema import Equipment
 from simulators.faults import FaultKind, Settings
 from simulators.machine import Values
+from simulators.machines.line_checks import Parameters, options_of, written_value
 from simulators.machines.line_energy import SHARES, EnergyMeter
 from simulators.machines.line_states import Event, State
 from simulators.machines.line_supply import Supply
 from simulators.machines.line_unit import Unit
-from simulators.material import FLUSH_S, KINDS, Material, Row
+from simulators.material import FLUSH_S, Material, Row
 from simulators.timebase import NS_PER_S
 
 STEP_S = 10.0
@@ -30,11 +31,8 @@ _FLUSH_NS = FLUSH_S * NS_PER_S
 CELL_WH = 18.5
 """Energy of one cell as designed, 5 Ah at 3.7 V: what the shares of the energy meters refer to."""
 
-_WORD_MAX = {ValueType.UINT16: 65_535, ValueType.UINT32: 4_294_967_295}
 # Items that a default supply keeps in front of a station.
 _STOCK = 64
-
-Parameters = Mapping[str, int | float | str | bool]
 
 
 class LineMachine(ABC):
@@ -54,7 +52,7 @@ class LineMachine(ABC):
     def __init__(self, equipment: Equipment, start_ns: int, seed: int, parameters: Parameters | None = None) -> None:
         """Idle at plant time `start_ns`. Raises ValueError for an unknown parameter, or tags that it does not have."""
         self._equipment = equipment
-        self.p, automatic = self._options(parameters or {})
+        self.p, automatic = options_of(self.NAME, self.DEFAULTS, parameters or {})
         self.unit = Unit(automatic)
         self.meter = EnergyMeter(SHARES[self.NAME], 3600.0 / self.RATED_ITEM_S * self.CELLS_AN_ITEM * CELL_WH)
         self.faults: Mapping[str, FaultKind] = self.FAULTS
@@ -65,6 +63,7 @@ class LineMachine(ABC):
         self.inbox: deque[Row] = deque()
         self.setpoints = self._setpoints()
         self.unwritten = 0
+        self._start_ns = start_ns
         self._supply = None if self.TAKES is None else Supply(self.TAKES, seed)
         self._number = 0
         self._done = start_ns // _STEP_NS
@@ -74,22 +73,6 @@ class LineMachine(ABC):
         if {name: len(v) for name, v in shown.items()} != tags:
             odd = ", ".join(sorted(set(shown) ^ set(tags))) or "numbers of points"
             raise ValueError(f"equipment type '{equipment.name}' is not for machine '{self.NAME}': {odd}")
-
-    def _options(self, given: Parameters) -> tuple[dict[str, float], bool]:
-        options = dict(self.DEFAULTS)
-        control = given.get("control", "automatic")
-        if control not in {"automatic", "remote"}:
-            raise ValueError(f"{self.NAME}: parameter 'control' is automatic or remote, not {control!r}")
-        for name, value in given.items():
-            if name == "control":
-                continue
-            if name not in options:
-                known = ", ".join(sorted((*options, "control")))
-                raise ValueError(f"{self.NAME} has no parameter '{name}'; it has: {known}")
-            if isinstance(value, str | bool) or not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"{self.NAME}: parameter '{name}' is a number of at least 0, not {value!r}")
-            options[name] = float(value)
-        return options, control == "automatic"
 
     # What a station is.
 
@@ -130,6 +113,11 @@ class LineMachine(ABC):
         """Take from and add to the line's material from now on. Raises OSError when it cannot be read."""
         self.material, self.device = material, material.device
         self._number = material.resume(self.MAKES, self.TAKES or self.MAKES)
+
+    @property
+    def made_before(self) -> bool:
+        """Whether this run's files hold items of an earlier process of this device."""
+        return self._number > 0
 
     def finish(self, row: Row, now_ns: int, scrap: str = "") -> Row:
         """An item is finished, or scrapped: it gets its id and is counted. `row` holds the columns of its kind."""
@@ -203,16 +191,7 @@ class LineMachine(ABC):
 
     def write(self, tag: str, values: Values) -> None:
         """Take a written tag. ValueError: unknown, read-only, not one value, not finite, out of limits."""
-        found = self._equipment.find(tag)
-        if found is None:
-            raise ValueError(f"there is no tag '{tag}'")
-        if found[1].access is Access.READ:
-            raise ValueError(f"{tag} is read-only")
-        numbers = np.atleast_1d(values)
-        if len(numbers) != 1:
-            raise ValueError(f"{tag} takes one value, not {len(numbers)}")
-        _check(found[1], float(numbers[0]))
-        self._pending.append((tag, float(numbers[0])))
+        self._pending.append((tag, written_value(self._equipment, tag, values)))
 
     def _take(self, tag: str, number: float) -> None:
         unit = self.unit
@@ -230,6 +209,23 @@ class LineMachine(ABC):
 
     def _setpoints(self) -> dict[str, float]:
         return {"unit_quantity_sp": 0.0, **self.own_setpoints()}
+
+    def retained(self) -> Mapping[str, Values]:
+        """Set-points, counters and the energy meter."""
+        unit = self.unit
+        kept = {"made": unit.made, "scrapped": unit.scrapped, "joule": self.meter.joule, **self.setpoints}
+        return {name: np.array([value], dtype=np.float64) for name, value in kept.items()}
+
+    def restore_retained(self, kept: Mapping[str, Values], plant_ns: int) -> None:
+        """The PLC boots idle. Material stands where it stood; what soaks or ages has gone on."""
+        numbers = {name: float(value[0]) for name, value in kept.items()}
+        self.unit = Unit(self.unit.automatic)
+        self.unit.made, self.unit.scrapped = int(numbers.pop("made")), int(numbers.pop("scrapped"))
+        self.meter.joule = numbers.pop("joule")
+        self.setpoints.update(numbers)
+        self._pending.clear()
+        self._done = plant_ns // _STEP_NS
+        self.rest(self._done * _STEP_NS)
 
     def outputs(self) -> Mapping[str, Values]:
         """Every tag; NaN where an instrument has nothing to see."""
@@ -271,21 +267,3 @@ class LineMachine(ABC):
             **self.own_truth(),
         }
         return {name: np.array([value], dtype=np.float64) for name, value in columns.items()}
-
-
-def _check(tag: Tag, number: float) -> None:
-    """Raises ValueError where a PLC would refuse the number."""
-    if not math.isfinite(number):
-        raise ValueError(f"{tag.name} must be a finite number")
-    low, high = tag.min, tag.max
-    if tag.type in _WORD_MAX:
-        if number != math.floor(number):
-            raise ValueError(f"{tag.name} must be a whole number, not {number:g}")
-        low, high = max(low or 0, 0), _WORD_MAX[tag.type] if high is None else high
-    if (low is not None and number < low) or (high is not None and number > high):
-        raise ValueError(f"{tag.name} = {number:g} is outside {low:g} to {high:g} {tag.unit}".rstrip())
-
-
-def columns_of(kind: str, row: Row) -> Row:
-    """Those of the row's columns that belong to `kind`: what an item inherits from the one before."""
-    return {name: row[name] for name in KINDS[kind] if name in row}

@@ -16,7 +16,8 @@ from simulators.machine import Values
 from simulators.machines import line_design as design
 from simulators.machines.line_machine import STEP_S, LineMachine
 from simulators.machines.line_states import Event, State
-from simulators.material import Row
+from simulators.material import HANDOVER_S, Material, Row
+from simulators.timebase import NS_PER_S
 
 _SLURRY_J_KG_K = 1_200.0
 _LOST = frozenset({State.STOPPING, State.ABORTING})
@@ -28,6 +29,7 @@ class Mixer(LineMachine):
     NAME = "mixer"
     MAKES = "batch"
     DEFAULTS: ClassVar[Mapping[str, float]] = {
+        "ready_batches": 1.0,
         "weighing_spread": 0.002,
         "heel_fraction": 0.02,
         "solids_tolerance": 0.015,
@@ -55,6 +57,14 @@ class Mixer(LineMachine):
         self._charged = False
         self._temperature_c = self.p["jacket_c"]
         self.charged_kg = self.out_kg = self.scrap_kg = 0.0
+
+    def connect(self, material: Material) -> None:
+        """As for all; a new run begins with the batches that the shift before has left."""
+        super().connect(material)
+        for _ in range(int(self.p["ready_batches"]) if not self.made_before else 0):
+            self._charge()
+            self._hand_over(self._start_ns - HANDOVER_S * NS_PER_S, "")
+        material.flush()
 
     def _charge(self) -> None:
         fault = self.setting("solids_error", "fraction", 0.0)
