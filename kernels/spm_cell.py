@@ -142,8 +142,8 @@ def _terminal_v(c: int, x: float, y: float, amp: float, inside: float, sei_c: fl
 @kernel
 def _surfaces_now(c: int, inside: float, p: F, s: F) -> tuple[float, float]:
     """Surface stoichiometries of cell c at this moment, under the current `inside`."""
-    x = s[S.X, c] + REMAINDER * (inside - s[S.SEI_A, c]) / (3.0 * s[S.RATE_NEG, c] * p[P.Q_NEG_C, c])
-    y = s[S.Y, c] - REMAINDER * inside / (3.0 * s[S.RATE_POS, c] * p[P.Q_POS_C, c])
+    x = s[S.X, c] + 2.0 * REMAINDER * (inside - s[S.SEI_A, c]) / (3.0 * s[S.RATE_NEG, c] * p[P.Q_NEG_C, c])
+    y = s[S.Y, c] - 2.0 * REMAINDER * inside / (3.0 * s[S.RATE_POS, c] * p[P.Q_POS_C, c])
     for k in range(MODES):
         x += s[S.X_MODES + k, c]
         y += s[S.Y_MODES + k, c]

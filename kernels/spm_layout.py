@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 F = NDArray[np.float64]
 
 MODES = 10
+_EXACT, _BINS = 7, (7, 11, 22, 60)
 GAS_CONSTANT, FARADAY, KELVIN, T_REF_K = 8.314462618, 96485.33212, 273.15, 298.15
 # Diffusion and kinetics follow the cell's temperature in steps of this size: 1e-4 of a rate, and no exponentials
 # while a cell's temperature stands.
@@ -41,10 +42,24 @@ def _roots(count: int) -> F:
     return found
 
 
-MU2: F = _roots(MODES) ** 2
-INVERSE_MU2: F = 1.0 / MU2
-# Surface over mean in the quasi-steady state is g / 5 = g times the sum of 2 / mu^2 over all modes.
-REMAINDER = 0.2 - float(np.sum(2.0 / MU2))
+def _modes() -> tuple[F, F, float]:
+    """Decay (times D/R^2) and share of the surface's steady state of each mode, and the share of what is left.
+
+    The first seven are eigenmodes. The next 53 are gathered in three, each with the sum of the shares 1 / mu^2 and with
+    the decay that gives them the right first moment in time; the rest acts at once.
+    """
+    mu2 = _roots(60) ** 2
+    decay, share = np.empty(MODES), np.empty(MODES)
+    for k in range(MODES):
+        first, last = (k, k + 1) if k < _EXACT else (_BINS[k - _EXACT], _BINS[k - _EXACT + 1])
+        share[k] = np.sum(1.0 / mu2[first:last])
+        decay[k] = share[k] / np.sum(mu2[first:last] ** -2.0)
+    # Over all roots the shares add up to 1/10: the surface stands g / 5 above the mean.
+    return decay, share, 0.1 - float(np.sum(share))
+
+
+DECAY, SHARE, REMAINDER = _modes()
+INVERSE_DECAY: F = 1.0 / DECAY
 
 
 class P(IntEnum):

@@ -2,7 +2,7 @@
 
 For a flux that enters from t = 0 on, the surface stands above the mean by g (1/5 - 2 sum exp(-mu^2 D t / R^2) / mu^2),
 tan(mu) = mu (Crank 1975, eq. 6.45): each mode follows x' = -lambda x + 2/3 I/Q, lambda = mu^2 D / R^2, which has a
-closed form for a current that is constant or linear. Modes beyond MODES are taken as quasi-steady.
+closed form for a current that is constant or linear. High modes are gathered (spm_layout).
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 
 from kernels._jit import kernel
-from kernels.spm_layout import INVERSE_MU2, MODES, MU2, REMAINDER, F
+from kernels.spm_layout import DECAY, INVERSE_DECAY, MODES, REMAINDER, SHARE, F
 
 
 @kernel
 def _ramp_share(k: int, gain: float, rate_h: float) -> float:
     """Response of mode k at the end of a step to a flux that rises linearly from 0 to 1."""
-    z = rate_h * MU2[k]
-    return float(z * (0.5 - z / 6.0) if z < 1e-3 else 1.0 - gain * INVERSE_MU2[k] / rate_h)
+    z = rate_h * DECAY[k]
+    return float(z * (0.5 - z / 6.0) if z < 1e-3 else 1.0 - gain * INVERSE_DECAY[k] / rate_h)
 
 
 @kernel
@@ -26,12 +26,12 @@ def weigh_kernel(h: float, rate: float, capacity_c: float, gains: int, c: int, s
     total, ramp = 0.0, 0.0
     rate_h = rate * h
     for k in range(MODES):
-        gain = 1.0 - math.exp(-rate_h * MU2[k])
+        gain = 1.0 - math.exp(-rate_h * DECAY[k])
         s[gains + k, c] = gain
-        total += INVERSE_MU2[k] * gain
-        ramp += INVERSE_MU2[k] * _ramp_share(k, gain, rate_h)
+        total += SHARE[k] * gain
+        ramp += SHARE[k] * _ramp_share(k, gain, rate_h)
     half, scale = 0.5 * h / capacity_c, 2.0 / (3.0 * capacity_c * rate)
-    return half + scale * (total - ramp), half + scale * (ramp + 0.5 * REMAINDER)
+    return half + scale * (total - ramp), half + scale * (ramp + REMAINDER)
 
 
 @kernel
@@ -42,7 +42,7 @@ def shift_kernel(
     scale, rate_h = 2.0 / (3.0 * capacity_c * rate), rate * h
     for k in range(MODES):
         gain = s[gains + k, c]
-        pushed = scale * INVERSE_MU2[k] * (first * gain + (last - first) * _ramp_share(k, gain, rate_h))
+        pushed = scale * SHARE[k] * (first * gain + (last - first) * _ramp_share(k, gain, rate_h))
         s[modes + k, c] += pushed - s[modes + k, c] * gain
 
 
@@ -53,7 +53,7 @@ def modes_at_kernel(
     """Surface over mean of one particle after `at` seconds."""
     total, scale, rate_h = 0.0, 2.0 / (3.0 * capacity_c * rate), rate * at
     for k in range(MODES):
-        gain = 1.0 - math.exp(-rate_h * MU2[k])
-        total += scale * INVERSE_MU2[k] * (first * gain + (last - first) * _ramp_share(k, gain, rate_h))
+        gain = 1.0 - math.exp(-rate_h * DECAY[k])
+        total += scale * SHARE[k] * (first * gain + (last - first) * _ramp_share(k, gain, rate_h))
         total += s[modes + k, c] * (1.0 - gain)
-    return total + 0.5 * REMAINDER * scale * last
+    return total + REMAINDER * scale * last

@@ -112,8 +112,8 @@ def negative_v(x: Values) -> Values:
 def potential_tables() -> Values:
     """Tables (len(Table), n) of half-cell potentials; the set has no entropies.
 
-    As in PyBaMM, potentials run off where a lattice is full or empty (1 V at the end, 1 mV at 0.001 from it), so that an
-    electrode that is too small ends a charge instead of taking more than it can hold.
+    As in PyBaMM, potentials run off where a lattice is full or empty (1 V at the end, 1 mV at 0.001 from it), so that
+    an electrode that is too small ends a charge instead of taking more than it can hold.
     """
     grid = np.linspace(0.0, 1.0, TABLE_POINTS)
     ends = 1e-3 ** (grid / 1e-3) - 1e-3 ** ((1.0 - grid) / 1e-3)

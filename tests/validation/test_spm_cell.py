@@ -92,6 +92,18 @@ def test_voltage_and_film_of_a_cycle(peer, name):
     assert np.diff(mine) == pytest.approx(np.diff(theirs.ends_s), rel=3e-3)
 
 
+def test_resistance_of_a_pulse(peer):
+    """A discharge of 1 C after a rest, 1 to 30 s; thin shells, because the flux has reached little of the particle."""
+    ours = Ours(TIGHT)
+    programme = np.vstack([[1, 1, 5.0 / 3.0, 0, 0, 7200.0], [3, 1, 0, 0, 0, 1800.0], [4, 1, 5.0, 0, 0, 30.0]])
+    theirs = peer.SingleParticle(TIGHT, ours.x, ours.y, points=200).run(programme, 1.0)
+    for seconds in (1.0, 3.0, 10.0, 30.0):
+        at = 9000.0 + np.array([-1.0, seconds])
+        mine, _ = ours.run(programme, at)
+        foreign = np.interp(at, theirs.time_s, theirs.voltage_v)
+        assert np.diff(mine) / 5.0 == pytest.approx(np.diff(foreign) / 5.0, abs=0.1e-3)
+
+
 def test_the_mesh_of_the_peer_is_fine_enough(peer):
     """Twice the points move its own voltage by less than 0.2 mV away from the limits."""
     ours = Ours(TIGHT)

@@ -23,6 +23,7 @@ from kernels.spm import (
     spm_time_to_limit,
     spm_voltage,
 )
+from kernels.spm_layout import DECAY, REMAINDER, SHARE, _roots
 from simulators.machines.cell_chen2020 import CHEN2020, FORMATION, potential_tables
 from simulators.machines.cell_parameters import CellSet, fresh, rows
 
@@ -137,18 +138,31 @@ def test_a_trial_moves_nothing_and_tells_what_the_step_will_give() -> None:
     assert (b.s[S.X_MODES : S.AT_C] == before[2]).all()
     assert spm_step(0, 1.0, 60.0, b.p, b.s, TABLES)[0] == volt
     assert spm_voltage(0, 1.0, b.p, b.s, TABLES) == pytest.approx(volt, abs=1e-9)
+    assert spm_step(0, 1.0, 0.0, b.p, b.s, TABLES)[0] == pytest.approx(volt, abs=1e-9)
+    assert spm_held_current(0, volt - 1.0, 2.0, 1.0, b.p, b.s, TABLES) == 0.0
+    assert spm_held_current(0, volt + 1.0, 2.0, 1.0, b.p, b.s, TABLES) == 2.0
+    assert spm_time_to_limit(0, 1.0, volt - 1e-3, 1.0, b.p, b.s, TABLES) == 0.0
+    assert spm_time_to_limit(0, 1.0, volt + 1.0, 1.0, b.p, b.s, TABLES) > 1.0
 
 
-def test_the_diffusion_series_ends_where_the_steady_state_is_known() -> None:
-    """Quasi-steady in a sphere: surface - mean = g / 5, g = I / (3 Q) R^2 / D (Crank 1975, section 6.3)."""
+def test_the_sphere_answers_a_step_of_flux_as_its_series_does() -> None:
+    """Crank 1975, eq. 6.45: surface - mean = g (1/5 - 2 sum exp(-mu^2 t) / mu^2), here with 3,000 terms."""
+    mu2 = _roots(3000) ** 2
+    for tau, within in ((1e-4, 0.04), (3e-4, 0.01), (1e-3, 0.002), (1e-2, 0.001), (1.0, 1e-3)):
+        exact = np.sum((1.0 - np.exp(-mu2 * tau)) / mu2)
+        ours = np.sum(SHARE * (1.0 - np.exp(-DECAY * tau))) + REMAINDER
+        assert ours == pytest.approx(exact, rel=within)
+    assert np.sum(SHARE) + REMAINDER == pytest.approx(0.1, rel=1e-12)
+
+
+def test_steady_flux_stands_g_over_five_above_the_mean() -> None:
     b = Batch(replace(FORMATION, film=replace(FORMATION.film, rate_a_m2=0.0), leak_a=0.0))
     p, s = b.p, b.s
     spm_fresh(0, 0.3, 0.8, 25.0, p, s, TABLES)
     for _ in range(3):
         spm_step(0, 0.2, 5000.0, p, s, TABLES)
     g = 0.2 / p[P.Q_NEG_C, 0] / (3.0 * p[P.DIFFUSION_NEG_1_S, 0])
-    tail = 0.2 * g - s[S.X_MODES : S.X_MODES + 10, 0].sum()
-    assert 0.0 < tail < 0.1 * 0.2 * g
+    assert s[S.X_MODES : S.Y_MODES, 0].sum() == pytest.approx(2.0 * g * (0.1 - REMAINDER), rel=1e-9)
     assert s[S.X, 0] == pytest.approx(0.3 + 0.2 * 15_000.0 / p[P.Q_NEG_C, 0], rel=1e-12)
 
 
