@@ -137,7 +137,7 @@ class PlcSession(InternalSession):  # type: ignore[misc]
         return [timed(value, params.TimestampsToReturn) for value in values]
 
     async def write(self, params: ua.WriteParameters) -> list[ua.StatusCode]:
-        """One status per item, in order: tags are the machine's, the rest is asyncua's."""
+        """One status per item, in order: tags are the machine's, everything else stays as it is."""
         self.limits.check(params.NodesToWrite)
         results: list[ua.StatusCode] = []
         for item in params.NodesToWrite:
@@ -145,11 +145,16 @@ class PlcSession(InternalSession):  # type: ignore[misc]
                 results.append(ua.StatusCode(ua.StatusCodes.BadUserAccessDenied))
                 continue
             taken = await self.iserver.plc.take(item) if item.AttributeId == _VALUE else None
-            if taken is None:
-                results += await super().write(ua.WriteParameters([item]))
-            else:
-                results.append(taken)
+            results.append(self._untouchable(item) if taken is None else taken)
         return results
+
+    def _untouchable(self, item: ua.WriteValue) -> ua.StatusCode:
+        """Why nobody can write this; asyncua takes everything that is not its for a lack of rights."""
+        node = self.aspace.get(item.NodeId)
+        if node is None:
+            return ua.StatusCode(ua.StatusCodes.BadNodeIdUnknown)
+        known = item.AttributeId in node.attributes
+        return ua.StatusCode(ua.StatusCodes.BadNotWritable if known else ua.StatusCodes.BadAttributeIdInvalid)
 
     async def history_read(self, params: ua.HistoryReadParameters) -> list[ua.HistoryReadResult]:
         """From what the server keeps."""
