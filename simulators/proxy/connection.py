@@ -22,6 +22,7 @@ from simulators.proxy.lane import Lane, Piece
 
 CHUNK_BYTES = 32_768
 PIPE_BYTES = 131_072
+PIECE_BYTES = 200  # of memory beside the data: many small ones fill the pipe too
 CONNECT_S = 10.0
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -39,7 +40,7 @@ class _Reset(Exception):  # noqa: N818 - an end, not an error of ours
 
 
 class _Pipe:
-    """Pieces on their way, bounded in bytes."""
+    """Pieces on their way, bounded in bytes of memory."""
 
     def __init__(self) -> None:
         self._pieces: deque[Piece] = deque()
@@ -52,7 +53,7 @@ class _Pipe:
             self._changed.clear()
             await self._changed.wait()
         self._pieces.extend(pieces)
-        self._bytes += sum(len(piece.data) for piece in pieces)
+        self._bytes += sum(len(piece.data) + PIECE_BYTES for piece in pieces)
         self._changed.set()
 
     async def get(self) -> Piece:
@@ -61,7 +62,7 @@ class _Pipe:
             self._changed.clear()
             await self._changed.wait()
         piece = self._pieces.popleft()
-        self._bytes -= len(piece.data)
+        self._bytes -= len(piece.data) + PIECE_BYTES
         self._changed.set()
         return piece
 

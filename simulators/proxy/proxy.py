@@ -88,7 +88,8 @@ class FaultProxy:
         found = await asyncio.get_running_loop().getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-        family, _, _, _, address = found[0]
+        # Where a name has addresses of both kinds, the one that every client tries.
+        family, _, _, _, address = min(found, key=lambda each: each[0] is not socket.AF_INET)
         self._keeper = _bound(family, address)
         self._where = family, (address[0], self.port, *address[2:])
         try:

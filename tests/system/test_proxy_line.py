@@ -69,7 +69,7 @@ def test_a_line_behind_proxies_goes_on_and_its_gaps_have_their_reason(
     assert "rack1 (modbus.tcp://127.0.0.1:" in gaps["reason"][0], gaps
     # A subscription's server has kept what happened in the hole: seconds of wall time, and it queues for half a minute.
     times = rows_of(run, "coater", "coater1").filter(pl.col("coater_state") > 0)["time"].unique().sort()
-    assert float(times.diff().dt.total_milliseconds().max() or 0) < 500 * HOLE_S
+    assert max(times.diff().dt.total_milliseconds().drop_nulls().to_list()) < 500 * HOLE_S
 
 
 def came_back(run: Path) -> bool:

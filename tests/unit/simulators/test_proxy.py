@@ -350,3 +350,20 @@ async def test_a_taken_port_and_a_wrong_setting_are_said() -> None:
         proxy.fault("net_cut", False, {})  # nothing to end
         async with client(proxy) as one:
             assert await one.ask(b"x") == b"x"
+
+
+@pytest.mark.asyncio
+async def test_who_comes_when_it_is_full_waits_until_somebody_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simulators.proxy.proxy.MAX_CONNECTIONS", 2)
+    monkeypatch.setattr("simulators.proxy.proxy._FULL_PAUSE_S", 0.02)
+    async with proxied(Echo()) as proxy, client(proxy) as one, client(proxy) as two:
+        assert (await one.ask(b"x"), await two.ask(b"y")) == (b"x", b"y")
+        async with client(proxy) as three:
+            three.writer.write(b"z")
+            assert await three.hears_nothing()
+            assert proxy.open_connections == 2
+            one.writer.transport.abort()
+            assert await asyncio.wait_for(three.reader.readexactly(1), 5) == b"z"
+            begin(proxy, "net_cut")()  # while it waits with accepting
+            async with client(proxy) as four:
+                assert await four.ask(b"f") == b"f"
