@@ -1,0 +1,53 @@
+"""The whole pilot line over the wire: the controller reads every station as it is, and material flows meanwhile."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from configs.loader import packaged
+from tests.system.line import programs
+
+pytestmark = pytest.mark.system
+
+STATIONS = {"mixer1", "calender1", "stacker1", "filler1", "shelf1"}
+
+
+def pilot_line(folder: Path, free_port: Callable[[], int]) -> Path:
+    text = re.sub(r"\b(4848\d|5028\d|8378)\b", lambda _: str(free_port()), packaged("lines")["pilot_line"].read_text())
+    path = folder / "line.toml"
+    # An hour and a half in a quarter of a minute: coated, calendered and stacked by then.
+    path.write_text(text.replace("speed = 240.0", "speed = 360.0"))
+    return path
+
+
+def test_a_demo_of_the_pilot_line_reads_every_station_and_moves_material(
+    tmp_path: Path, free_port: Callable[[], int]
+) -> None:
+    line, run = pilot_line(tmp_path, free_port), tmp_path / "run"
+    with programs(tmp_path) as started:
+        demo = started.start("demo", str(line), "--seconds", "16", "--out", str(run))
+        assert demo.process.wait(150) == 0, demo.text()
+    assert json.loads((run / "run.json").read_text())["status"] == "complete"
+    unit = pl.read_parquet(run / "parquet" / "unit" / "*.parquet")
+    assert set(unit["device"]) == STATIONS
+    for device in STATIONS:
+        rows = unit.filter(pl.col("device") == device).sort("time")
+        assert rows["unit_energy_kwh"][-1] > rows["unit_energy_kwh"][0]
+        assert (rows["unit_energy_kwh"].diff().drop_nulls() >= 0).all(), "a meter only goes up"
+        working = {5.0} if device == "shelf1" else {6.0}  # nothing is formed yet: the shelf waits for it
+        assert working <= set(rows["unit_state"]), f"{device} has never worked"
+    for stream in ("mixer", "calender", "stacker", "filler", "shelf", "shelf_place", "coater", "channel"):
+        assert any((run / "parquet" / stream).glob("*.parquet")), stream
+    metres = pl.read_parquet(run / "material" / "metre.parquet" / "*.parquet")
+    sheets = pl.read_parquet(run / "material" / "sheet.parquet" / "*.parquet")
+    assert set(metres["device"]) == {"coater1"}
+    assert set(sheets["metre"]) <= set(metres["id"])
+    assert metres["batch"].str.starts_with("mixer1:").all()
+    truth = pl.read_parquet(run / "truth" / "calender1" / "*.parquet").sort("time")
+    assert truth["made"][-1] > 0
