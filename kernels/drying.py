@@ -8,7 +8,7 @@ Equations, per area of web (u solvent, m dry mass, T web temperature, a air):
     N = h / (rho cp Le^(2/3)) * f(u) * (c_sat(T) - c_a),   f = min(1, u / (X_c m))        Lewis analogy; falling rate
     (c_foil + c_dry m + c_liq u) dT/dt = 2 h (T_a - T) - L N                              both sides heated, one wet
 f falls in proportion to what is left below the critical content X_c (first-order falling rate; Mujumdar, Handbook of
-Industrial Drying, chapter 1). Within a step T is held for N, and u is then exact, also across X_c.
+Industrial Drying, chapter 1). N is taken at the temperature half a step on; u and T are then exact, also across X_c.
 
 Binder: between two walls without flux, a solute in a liquid that moves to the surface at N / rho settles at the profile
 exp(Pe y), whose surface-to-mean ratio is Pe / (1 - exp(-Pe)), Pe = N H / (rho D); the slowest decay towards it has the
@@ -65,20 +65,24 @@ def _dry_cell(
     critical = web[CRITICAL] * dry
     for _ in range(steps):
         u, t_c = cell[SOLVENT], cell[WEB_C]
+        stored = web[FOIL_J_M2_K] + web[DRY_J_KG_K] * dry + solvent[LIQUID_J_KG_K] * u
         flux = 0.0
-        if u > 0.0:
-            drive = vapour_kg_m3(t_c, solvent) - air_kg_m3
-            if drive > 0.0 and critical > 0.0:
-                dose = h / solvent[AIR_J_M3_K] * drive * dt
-                falling = max(dose - max(u - critical, 0.0), 0.0)
-                left = (u - (dose - falling)) * math.exp(-falling / critical)
-                flux = (u - left) / dt
-                lost += u - left
-                cell[SOLVENT] = left
-                cell[PEAK_FLUX] = max(cell[PEAK_FLUX], flux)
-        stored = (web[FOIL_J_M2_K] + web[DRY_J_KG_K] * dry + solvent[LIQUID_J_KG_K] * u) / dt
-        warmer = (stored * t_c + 2.0 * h * air_c - solvent[EVAPORATION_J_KG] * flux) / (stored + 2.0 * h)
-        heat += 2.0 * h * (air_c - warmer) * dt
+        if u > 0.0 and critical > 0.0:
+            transfer = h / solvent[AIR_J_M3_K]
+            now = transfer * max(0.0, vapour_kg_m3(t_c, solvent) - air_kg_m3) * min(1.0, u / critical)
+            halfway = t_c + 0.5 * dt * (2.0 * h * (air_c - t_c) - solvent[EVAPORATION_J_KG] * now) / (stored + h * dt)
+            dose = transfer * max(0.0, vapour_kg_m3(halfway, solvent) - air_kg_m3) * dt
+            falling = max(dose - max(u - critical, 0.0), 0.0)
+            left = (u - (dose - falling)) * math.exp(-falling / critical)
+            flux = (u - left) / dt
+            lost += u - left
+            cell[SOLVENT] = left
+            cell[PEAK_FLUX] = max(cell[PEAK_FLUX], flux)
+        settled_c = air_c - solvent[EVAPORATION_J_KG] * flux / (2.0 * h)
+        decay = math.exp(-2.0 * h * dt / stored)
+        warmer = settled_c + (t_c - settled_c) * decay
+        # What the web stored and what evaporation took: all of it came from the air.
+        heat += stored * (warmer - t_c) + solvent[EVAPORATION_J_KG] * flux * dt
         cell[WEB_C] = warmer
         if u > web[BINDER_LOCK] * dry and dry > 0.0:
             thick = (dry + u) / web[WET_FILM_KG_M3]

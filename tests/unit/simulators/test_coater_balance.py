@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
+from simulators.truth import TruthWriter
 from tests.unit.simulators.coater_rig import START_NS, Rig, S
 
 
@@ -112,6 +116,20 @@ def test_readers_of_the_history_do_not_take_it_from_each_other_and_it_is_bounded
     rig.to(2000)
     assert rig.machine.finished_metres()["point"][0] == first["point"][-1] + 1.0
     assert rig.machine.metres._finished.maxlen == 5000
+
+
+def test_the_history_is_readable_from_the_truth_file(tmp_path: Path) -> None:
+    rig, writer = Rig(7), TruthWriter(tmp_path, "coater1_metres")
+    for t in range(1200, 2400, 400):
+        metres = rig.to(t).machine.finished_metres()
+        if metres:
+            writer.add(START_NS + t * S, metres)
+            writer.flush()
+    table = pq.read_table(tmp_path / "truth" / "coater1_metres")
+    points = table["point"].to_numpy()
+    assert np.all(np.diff(points) == 1)
+    assert {"slurry_batch", "zone_4_sp_c", "zone_4_c", "lane_24_kg_m2", "web_speed_sp_m_s"} <= set(table.column_names)
+    assert table["mass_loading_kg_m2"].to_numpy()[3:].mean() == pytest.approx(0.169, rel=0.03)
 
 
 def test_a_new_batch_of_slurry_comes_by_and_by() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.integrate import solve_ivp
 
 from kernels import drying as k
 from simulators.machines.coater_dryer import DriedCell, Dryer
@@ -138,6 +139,27 @@ def test_the_kernel_follows_the_closed_form_where_the_web_keeps_its_temperature(
         assert cells[0, k.SOLVENT] == pytest.approx(left[0], rel=1e-6)
 
 
+def test_the_kernel_agrees_with_a_fine_integration_of_its_equations() -> None:
+    """The demo's dryer by SciPy's LSODA: solvent within 0.1 % of what was laid down, temperature within 0.3 K."""
+    web, h = web_row(P), P.heat_transfer_w_m2_k
+
+    def slope(t: float, y: np.ndarray) -> list[float]:
+        wet = min(1.0, max(0.0, y[0] / (P.critical_solvent_fraction * DRY_KG_M2)))
+        flux = h / NMP[k.AIR_J_M3_K] * k.vapour_kg_m3(y[1], NMP) * wet
+        stored = web[k.FOIL_J_M2_K] + web[k.DRY_J_KG_K] * DRY_KG_M2 + NMP[k.LIQUID_J_KG_K] * y[0]
+        heat = 2.0 * h * (AIR_C[min(3, int(t / 40.0))] - y[1])
+        return [-flux, (heat - NMP[k.EVAPORATION_J_KG] * flux) / stored]
+
+    at = np.arange(1.0, 161.0)
+    fine = solve_ivp(
+        slope, (0.0, 160.0), [SOLVENT_KG_M2, P.ambient_c], "LSODA", at, max_step=0.2, rtol=1e-8, atol=1e-12
+    )
+    curve, _ = batch(AIR_C, NMP)
+    assert curve[:, 0] == pytest.approx(fine.y[0], abs=0.001 * SOLVENT_KG_M2)
+    settled = np.arange(160) % 40 > 3  # while the web warms up its time constant is of the size of a step
+    assert curve[settled, 1] == pytest.approx(fine.y[1][settled], abs=0.3)
+
+
 def test_ninety_percent_of_the_solvent_leaves_in_under_half_the_time() -> None:
     """Susarla, Ahmed and Dees, J. Power Sources 378 (2018) 660; in the demo's dryer, and in air of one temperature."""
     curve, _ = batch(AIR_C, NMP)  # 16 m of dryer at 0.1 m/s
@@ -174,7 +196,7 @@ def steady(air_c: list[float], flow: list[float], exhaust_m3_s: list[float]) -> 
 def test_a_zoned_dryer_needs_half_the_energy_and_much_less_peak_flux() -> None:
     """At least 50 % and 40 % less, says the same paper; here at the same residual solvent and the same limit of gas."""
     uniform = steady([97.0] * 4, [1.0] * 4, [0.25] * 4)
-    zoned = steady([85.0, 93.0, 110.0, 120.0], [0.7, 0.7, 0.7, 0.6], [0.09, 0.11, 0.07, 0.03])
+    zoned = steady([85.0, 93.0, 110.0, 120.0], [0.7, 0.7, 0.7, 0.6], [0.091, 0.11, 0.07, 0.03])
     assert zoned["residual"] == pytest.approx(uniform["residual"], rel=0.1)
     assert max(zoned["gas"], uniform["gas"]) < 0.25
     assert zoned["power"] < 0.5 * uniform["power"]
