@@ -108,12 +108,15 @@ def prepare(args: argparse.Namespace) -> Job:
 
 async def _run(job: Job, parent_pid: int | None) -> None:
     from simulators.process import ScanLoop, parent_watch
+    from simulators.proxy.front import ProxiedServer
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await ScanLoop(job, _say, _complain).run(stop, parent_watch(parent_pid))
+    if isinstance(job.server, ProxiedServer):
+        _complain(f"{job.device}: network: {job.server.counters.line()}")
 
 
 def main(argv: list[str] | None = None) -> int:

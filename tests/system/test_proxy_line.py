@@ -60,6 +60,7 @@ def test_a_line_behind_proxies_goes_on_and_its_gaps_have_their_reason(
         assert controller.stop() == 0, controller.text()
         assert plant.stop() == 0, plant.text()
     check_books(run)
+    assert "rack1: network: connections=" in (run / "log" / "rack1.log").read_text()
     faults = pl.read_parquet(run / "truth" / "rack1" / "faults.parquet" / "*.parquet")
     assert {"net_cut", "net_duplicate"} <= set(faults["kind"])
     cells = rows_of(run, "channel", "rack1")
