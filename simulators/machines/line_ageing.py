@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
@@ -34,12 +35,14 @@ class Ageing(LineMachine):
     TAKES = "formed"
     MAKES = "aged"
     DEFAULTS: ClassVar[Mapping[str, float]] = {"loss_limit_v_h": 0.08e-3, "meter_spread_v": 20e-6, "relax_spread": 0.02}
-    FAULTS: ClassVar[Mapping[str, FaultKind]] = {
-        "meter_offset": FaultKind(
-            "the voltmeter reads low at the second reading",
-            {"volt": FaultSetting("offset", "V", -1e-3)},
-        )
-    }
+    faults: Mapping[str, FaultKind] = MappingProxyType(
+        {
+            "meter_offset": FaultKind(
+                "the voltmeter reads low at the second reading",
+                {"volt": FaultSetting("offset", "V", -1e-3)},
+            )
+        }
+    )
     RATED_ITEM_S = 30.0
     CELLS_AN_ITEM = 1.0
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
@@ -30,16 +31,18 @@ class CalenderSlitter(LineMachine):
         "solvent_limit_fraction": 0.05,
         "burr_scrap_fraction": 0.003,
     }
-    FAULTS: ClassVar[Mapping[str, FaultKind]] = {
-        "line_load_error": FaultKind(
-            "the rolls press less or more than the display says",
-            {"fraction": FaultSetting("relative deviation of the line load", "1", -0.2)},
-        ),
-        "blunt_knife": FaultKind(
-            "burrs: more sheets are thrown out",
-            {"fraction": FaultSetting("share of the sheets that is scrapped", "1", 0.1)},
-        ),
-    }
+    faults: Mapping[str, FaultKind] = MappingProxyType(
+        {
+            "line_load_error": FaultKind(
+                "the rolls press less or more than the display says",
+                {"fraction": FaultSetting("relative deviation of the line load", "1", -0.2)},
+            ),
+            "blunt_knife": FaultKind(
+                "burrs: more sheets are thrown out",
+                {"fraction": FaultSetting("share of the sheets that is scrapped", "1", 0.1)},
+            ),
+        }
+    )
     RATED_ITEM_S = 5.0 / (design.STRIPS * design.SHEETS_A_METRE)
     CELLS_AN_ITEM = 1.0 / design.SHEETS_A_CELL
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar
 
 from simulators.faults import FaultKind, FaultSetting
@@ -34,12 +35,14 @@ class Filling(LineMachine):
         "dose_limit_fraction": 0.05,
         "nominal_dose_kg": 8e-3,
     }
-    FAULTS: ClassVar[Mapping[str, FaultKind]] = {
-        "short_dose": FaultKind(
-            "a worn pump seal: less electrolyte than weighed",
-            {"fraction": FaultSetting("share that is missing and not weighed", "1", 0.1)},
-        )
-    }
+    faults: Mapping[str, FaultKind] = MappingProxyType(
+        {
+            "short_dose": FaultKind(
+                "a worn pump seal: less electrolyte than weighed",
+                {"fraction": FaultSetting("share that is missing and not weighed", "1", 0.1)},
+            )
+        }
+    )
     RATED_ITEM_S = 30.0
     CELLS_AN_ITEM = 1.0
 

@@ -10,6 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
@@ -42,10 +43,10 @@ class LineMachine(ABC):
     TAKES: ClassVar[str | None] = None  # kind of material that it works on
     MAKES: ClassVar[str]
     DEFAULTS: ClassVar[Mapping[str, float]] = {}
-    FAULTS: ClassVar[Mapping[str, FaultKind]] = {}
     RATED_ITEM_S: ClassVar[float]  # plant seconds that one item of MAKES takes at the rated speed
     CELLS_AN_ITEM: ClassVar[float]  # cells that one item of MAKES is enough for
 
+    faults: Mapping[str, FaultKind] = MappingProxyType({})
     scan_s = 30.0
     truth_period_s = 300.0
 
@@ -55,7 +56,6 @@ class LineMachine(ABC):
         self.p, automatic = options_of(self.NAME, self.DEFAULTS, parameters or {})
         self.unit = Unit(automatic)
         self.meter = EnergyMeter(SHARES[self.NAME], 3600.0 / self.RATED_ITEM_S * self.CELLS_AN_ITEM * CELL_WH)
-        self.faults: Mapping[str, FaultKind] = self.FAULTS
         self.broken: dict[str, Settings] = {}
         self.rng = np.random.default_rng([seed, 0x11E])
         self.material: Material | None = None
@@ -178,7 +178,7 @@ class LineMachine(ABC):
 
     def fault(self, name: str, on: bool, settings: Settings) -> None:
         """Begin or end one of `faults`. Raises ValueError for a name that it does not have."""
-        if name not in self.FAULTS:
+        if name not in self.faults:
             raise ValueError(f"{self.NAME} has no fault '{name}'")
         if on:
             self.broken[name] = settings

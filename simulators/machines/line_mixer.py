@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar
 
 from simulators.faults import FaultKind, FaultSetting
@@ -38,12 +39,14 @@ class Mixer(LineMachine):
         "jacket_w_k": 60.0,
         "shaft_w": 1500.0,
     }
-    FAULTS: ClassVar[Mapping[str, FaultKind]] = {
-        "solids_error": FaultKind(
-            "the solvent's dosing is off: solids deviate by a fraction",
-            {"fraction": FaultSetting("relative deviation of the solids", "1", -0.01)},
-        )
-    }
+    faults: Mapping[str, FaultKind] = MappingProxyType(
+        {
+            "solids_error": FaultKind(
+                "the solvent's dosing is off: solids deviate by a fraction",
+                {"fraction": FaultSetting("relative deviation of the solids", "1", -0.01)},
+            )
+        }
+    )
     RATED_ITEM_S = 9000.0
     CELLS_AN_ITEM = 75.0 * 0.65 / (design.LOADING_KG_M2 * design.WIDTH_M) * design.CELLS_A_METRE
 

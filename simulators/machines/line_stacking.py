@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
@@ -36,16 +37,18 @@ class Stacking(LineMachine):
         "short_fraction": 0.003,
         "soft_short_fraction": 0.002,
     }
-    FAULTS: ClassVar[Mapping[str, FaultKind]] = {
-        "misaligned": FaultKind(
-            "the gripper lays sheets down beside their place",
-            {"offset_m": FaultSetting("offset that adds to the overhang's error", "m", 0.4e-3)},
-        ),
-        "poor_weld": FaultKind(
-            "tabs are welded badly: contact resistance grows",
-            {"factor": FaultSetting("on the contact resistance", "1", 3.0)},
-        ),
-    }
+    faults: Mapping[str, FaultKind] = MappingProxyType(
+        {
+            "misaligned": FaultKind(
+                "the gripper lays sheets down beside their place",
+                {"offset_m": FaultSetting("offset that adds to the overhang's error", "m", 0.4e-3)},
+            ),
+            "poor_weld": FaultKind(
+                "tabs are welded badly: contact resistance grows",
+                {"factor": FaultSetting("on the contact resistance", "1", 3.0)},
+            ),
+        }
+    )
     RATED_ITEM_S = 30.0
     CELLS_AN_ITEM = 1.0
 
