@@ -63,7 +63,7 @@ __all__ = [
 
 # Beyond these nothing is a cell, and sums would lose what makes them exact.
 _LARGEST, _SMALLEST = 1e15, 1e-12
-_PARAMETERS, _TABLES = len(P), len(Table)
+_PARAMETERS, _TABLES, _ENDS = len(P), len(Table), len(End)
 _INPUTS = int(S.AT_C)
 
 
@@ -157,12 +157,23 @@ def spm_run(programme: F, time_s: F, p: F, s: F, tables: F, volt: F, current: F,
     programme (steps, 6) as in the rack's registers; time_s (times,) ascending; volt, current, sei (cells, times) are
     filled at those times, sei in C, NaN beyond the programme's end; ends (cells, steps, len(End)); codes (cells,):
     OK, BAD_INPUT, or OUT_OF_SPACE for a cell that would need more steps of time than any real one. A cell that is
-    not OK keeps its state, its outputs are NaN.
+    not OK keeps its state, its outputs are NaN. -1 and nothing written: the arrays' shapes do not fit.
     """
-    good = 0
+    good, cells, times = 0, s.shape[1], time_s.shape[0]
+    if (
+        s.shape[0] != STATE_ROWS
+        or p.shape != (_PARAMETERS, cells)
+        or codes.shape[0] != cells
+        or programme.shape[1] != 6
+    ):
+        return -1
+    if volt.shape != (cells, times) or current.shape != (cells, times) or sei.shape != (cells, times):
+        return -1
+    if programme.shape[1] != 6 or ends.shape != (cells, programme.shape[0], _ENDS):
+        return -1
     bad = programme.shape[0] == 0 or not _sound(programme, time_s, tables)
     mine, own = np.empty((s.shape[0], 1)), np.empty((p.shape[0], 1))
-    for c in range(s.shape[1]):
+    for c in range(cells):
         volt[c], current[c], sei[c], ends[c] = np.nan, np.nan, np.nan, np.nan
         codes[c] = status.BAD_INPUT if bad else spm_check(c, p, s)
         if codes[c] != status.OK:

@@ -168,7 +168,7 @@ def _grow(c: int, h: float, x_free: float, last: float, first_drive: float, p: F
     """
     rate = s[S.SEI_RATE, c]
     if rate <= 0.0 or h <= 0.0:
-        return 0.0
+        return 0.0 if rate <= 0.0 else float(s[S.SEI_A, c])
     per_amp = s[S.X_FIRST, c] + s[S.X_LAST, c]
     start_m = p[P.SEI_START_M, c] + p[P.SEI_M_PER_C, c] * s[S.SEI_C, c]
     bend = p[P.SEI_DECAY_1_M, c] * p[P.SEI_M_PER_C, c] * h
