@@ -42,7 +42,7 @@ def _files(loaded: LoadedLine) -> str:
 def _device(loaded: LoadedLine, device: Device) -> Iterator[RenderableType]:
     kind = loaded.equipment[device.id]
     recipe = loaded.recipes.get(device.id)
-    facts = [f"{_PROTOCOLS[kind.protocol]} {device.endpoint}"]
+    facts = [f"{_SPOKEN[device.endpoint.partition(':')[0]]} {device.endpoint}"]
     facts += [f"recipe {recipe.name}" if recipe is not None else "no recipe: only watched"]
     facts += [f"lot {device.lot}"] if device.lot else []
     yield Text.assemble((device.id, "bold cyan"), f"  {kind.title}")
@@ -51,7 +51,13 @@ def _device(loaded: LoadedLine, device: Device) -> Iterator[RenderableType]:
     yield Padding(_tags(kind), (0, 0, 0, 2))
 
 
-_PROTOCOLS = {Protocol.MODBUS: "Modbus TCP", Protocol.OPCUA: "OPC UA"}
+_SPOKEN = {
+    "modbus.tcp": "Modbus TCP",
+    "modbus.tls": "Modbus TCP with TLS",
+    "modbus.rtu+tcp": "Modbus RTU over TCP",
+    "modbus.rtu": "Modbus RTU",
+    "opc.tcp": "OPC UA",
+}
 
 
 def _streams(kind: Equipment) -> Table:
