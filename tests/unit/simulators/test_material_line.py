@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from configs.loader import LoadedLine, load_line
-from configs.schema import Equipment
+from configs.schema import CoatingRecipe, Equipment
 from simulators.faults.plant import Plant
 from simulators.machine import KeepsMetres, Machine, Retains, Values
 from simulators.machines import build_machine
@@ -202,6 +202,42 @@ def test_mass_is_conserved_from_slurry_to_stack(played: tuple[Path, dict[str, Ma
     for device in ("calender1", "stacker1"):
         known = truth(machines[device])
         assert known["yield_fraction"] == known["made"] / (known["made"] + known["scrapped"])
+
+
+def coat(machine: Machine, seconds: int) -> None:
+    """The recipe's set-points, and start; a pump that gives 6 % too much for four minutes once it coats."""
+    recipe = _line("pilot_line").recipes["coater1"]
+    assert isinstance(recipe, CoatingRecipe)
+    given = {"web_speed_sp_m_s": recipe.web_speed_m_s, "pump_rate_sp_ml_s": recipe.pump_rate_ml_s}
+    given |= {"length_sp_m": recipe.length_m}
+    machine.write("zone_temperature_sp_c", np.array(recipe.zone_temperature_c))
+    for tag, value in {**given, "coater_command": 1.0, "coater_command_seq": 1.0}.items():
+        machine.write(tag, np.array([value]))
+    for at_s in range(60, seconds + 1, 60):
+        machine.advance(START_NS + at_s * NS)
+        too_much = 1.06 if 1800 <= at_s < 2040 else 1.0
+        machine.write("pump_rate_sp_ml_s", np.array([recipe.pump_rate_ml_s * too_much]))
+
+
+def test_a_fault_of_the_real_coater_is_found_in_the_cells_of_its_metres(tmp_path: Path) -> None:
+    line, equipment = _line("pilot_line").file, _line("pilot_line").equipment["coater1"]
+    machines = {device: joined(device, tmp_path) for device in ORDER}
+    seed = device_seed(1, "coater1")
+    coater = join(build_machine("coater", equipment, START_NS, seed, {}), tmp_path, "coater1", line, START_NS)
+    machines["mixer1"].advance(START_NS + 3600 * NS)
+    coat(coater, 3600)
+    for device in ORDER[2:]:
+        machines[device].advance(START_NS + HOURS * 3600 * NS)
+    found = {kind: {row["id"]: row for row in rows} for kind, rows in items(tmp_path).items()}
+    assert all(row["batch"].startswith("mixer1:") for row in found["metre"].values())
+    web = {name: 1800 <= row["coated_s"] - START_NS / NS < 2040 for name, row in found["metre"].items()}
+    heavy, usual = [], []
+    for cell in found["cell"].values():
+        sheets = [found["sheet"][name] for name in found["stack"][cell["stack"]]["sheets"]]
+        (heavy if all(web[s["metre"]] for s in sheets) else usual).append(cell["loading_factor"])
+    assert len(heavy) >= 20
+    assert len(usual) >= 100
+    assert np.mean(heavy) / np.mean(usual) == pytest.approx(1.06, abs=0.015)
 
 
 def test_the_two_machine_line_moves_no_material(tmp_path: Path) -> None:
