@@ -105,8 +105,8 @@ class Coater:
     def _sight(self) -> Sight:
         web, heaters, zone_c = self.web, self.heaters, self.setpoints.zone_c
         held = [t / self.parameters.tension_n for t in self.tension.tension_n]
-        cold_k = max(s - a for s, a in zip(zone_c, heaters.air_c, strict=True))
-        gas = max(self.air.lel(heaters.air_c))
+        cold_k = max([s - a for s, a in zip(zone_c, heaters.air_c, strict=True)])
+        gas = float(self.air.lel.max())
         fans = all(self.air.fan_works)
         return Sight(web.speed_m_s, web.position_m, heaters.ready(zone_c), gas, held, cold_k, fans)
 

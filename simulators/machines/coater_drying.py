@@ -12,7 +12,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.drying import ZERO_C_K, vapour_kg_m3
+from kernels.drying import vapour_kg_m3
 from simulators.machines.coater_parameters import CoaterParameters
 
 Array = NDArray[np.float64]
@@ -90,14 +90,3 @@ def dry(solvent: Array, critical: Array, dose: Array) -> Array:
     falling = np.maximum(dose - np.maximum(solvent - critical, 0.0), 0.0)
     decay = np.exp(-falling / np.where(coated, critical, 1.0))
     return np.asarray(np.where(coated, (solvent - (dose - falling)) * decay, solvent), dtype=np.float64)
-
-
-def lel_share(air_kg_m3: float, air_c: float, solvent: Solvent) -> float:
-    """Solvent in the air as a share of the lower explosive limit; 0 for a solvent that does not burn.
-
-    The limit falls with temperature (modified Burgess-Wheeler law: Zabetakis, Bureau of Mines Bulletin 627, 1965).
-    """
-    if solvent.lel_fraction is None:
-        return 0.0
-    share = air_kg_m3 * 8.314462618 * (air_c + ZERO_C_K) / (solvent.molar_kg * 101_325.0)
-    return share / (solvent.lel_fraction * (1.0 - 0.00078 * (air_c - 25.0)))

@@ -69,7 +69,7 @@ class ScanningGauge:
                 return
         if web.speed_m_s > 0.0:
             self._move()
-        if self._pause_s > 0.0 or any(abs(place - at) < _SPLICE_CLEARANCE_M for at in web.splices):
+        if self._pause_s > 0.0 or (web.splices and self._lifted(web, place)):
             self._blind()
             return
         self.web_position_m = place
@@ -80,6 +80,10 @@ class ScanningGauge:
         self.loading_kg_m2 = seen * (1.0 + self._noise * normal + self.drift) + self.offset_kg_m2
         self._sums[lane] += self.loading_kg_m2
         self._counts[lane] += 1
+
+    @staticmethod
+    def _lifted(web: CoaterWeb, place: float) -> bool:
+        return any(abs(place - at) < _SPLICE_CLEARANCE_M for at in web.splices)
 
     def _move(self) -> None:
         place = self.cross_position_m + self._direction * self._travel_m

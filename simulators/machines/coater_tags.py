@@ -105,11 +105,11 @@ def readings(machine: Coater, noise: list[float], zone_noise: list[float]) -> di
         found[tag] = np.array(getattr(setpoints, name))
     spread = np.array(zone_noise) * size
     found["zone_temperature_c"] = np.array(machine.heaters.air_c)
-    found["zone_air_flow_fraction"] = np.array(air.flow)
-    found["zone_exhaust_m3_s"] = np.array(air.exhaust_m3_s)
-    found["zone_lel_fraction"] = np.array(air.lel(machine.heaters.air_c)) * (1.0 + 0.02 * spread)
+    found["zone_air_flow_fraction"] = air.flow.copy()
+    found["zone_exhaust_m3_s"] = air.exhaust_m3_s.copy()
+    found["zone_lel_fraction"] = air.lel * (1.0 + 0.02 * spread)
     found["zone_web_temperature_c"] = np.array(dryer.zone_web_c()) + 0.3 * spread
-    found["zone_power_w"] = np.array(air.power_w)
+    found["zone_power_w"] = air.power_w.copy()
     found["lane_mass_loading_kg_m2"] = gauge.profile_kg_m2
     if not control.powered:
         return {name: np.full(values.shape, math.nan) for name, values in found.items()}
@@ -140,7 +140,7 @@ def truths(machine: Coater) -> Mapping[str, Values]:
         "evaporated_kg": dryer.evaporated_kg,
         "exhausted_kg": machine.air.exhausted_kg,
         "solvent_out_kg": dryer.solvent_out_kg,
-        "highest_lel_fraction": max(machine.air.lel(machine.heaters.air_c)),
+        "highest_lel_fraction": machine.air.lel.max(),
     }
     rows: dict[str, Values] = {"point": np.arange(1.0, p.lanes + 1.0), "mass_loading_kg_m2": loading}
     return rows | {name: np.full(p.lanes, value, dtype=np.float64) for name, value in whole.items()}

@@ -9,7 +9,8 @@ import math
 
 import numpy as np
 
-from simulators.machines.coater_drying import SOLVENTS, Array, lel_share
+from kernels import drying_air as k
+from simulators.machines.coater_drying import SOLVENTS, Array
 from simulators.machines.coater_noise import Drift
 from simulators.machines.coater_parameters import STEP_S, CoaterParameters
 
@@ -17,7 +18,6 @@ _RIPPLE = (0.25, 40.0)
 _FAN_LAG_S = 10.0
 # Without its fan a zone still has this share of its flow: draught, and the neighbours' fans.
 STALLED = 0.05
-_AIR_J_KG_K, _AIR_KG_K_M3 = 1006.0, 353.0  # density of air is 353 / T at one atmosphere
 J_PER_KWH = 3.6e6
 
 
@@ -60,58 +60,59 @@ class ZoneAir:
 
     def __init__(self, p: CoaterParameters) -> None:
         self._p = p
-        self._solvent = SOLVENTS[p.solvent]
         self._fan_share = 1.0 - math.exp(-STEP_S / _FAN_LAG_S)
         self.fan_works = [True] * p.zones
-        self.flow = [1.0] * p.zones
-        self.exhaust_m3_s = [p.exhaust_m3_s] * p.zones
-        self.vapour_kg = [0.0] * p.zones
-        self.power_w = [0.0] * p.zones
+        self._blown: tuple[object, ...] = ()
+        self._table = np.zeros((k.ROWS, p.zones))
+        self._table[k.FLOW] = 1.0
+        self._table[k.EXHAUST_M3_S] = p.exhaust_m3_s
+        solvent = SOLVENTS[p.solvent]
+        self._common = np.array(
+            [
+                *(p.ambient_c, p.zone_air_m3, p.wall_loss_w_k, p.zone_heat_j_k, p.fan_power_w),
+                *(solvent.molar_kg, solvent.lel_fraction or 0.0),
+            ]
+        )
+        # Views of the table: nozzle air over its design, exhaust at the zone's temperature, solvent in the zone's air,
+        # the same per volume and over the lower explosive limit, power of heater and fans.
+        self.flow: Array = self._table[k.FLOW]
+        self.exhaust_m3_s: Array = self._table[k.EXHAUST_M3_S]
+        self.vapour_kg: Array = self._table[k.VAPOUR_KG]
+        self.air_kg_m3: Array = self._table[k.AIR_KG_M3]
+        self.lel: Array = self._table[k.LEL]
+        self.power_w: Array = self._table[k.POWER_W]
+        self.h: Array = np.full(p.zones, p.heat_transfer_w_m2_k)  # for the web
         self.energy_j = 0.0
         self.taken_up_kg = 0.0
         self.exhausted_kg = 0.0
-        # For the kernel.
-        self.h = np.full(p.zones, p.heat_transfer_w_m2_k)
-        self.air_kg_m3 = np.zeros(p.zones)
-
-    def lel(self, air_c: list[float]) -> list[float]:
-        """Solvent in each zone's air as a share of the lower explosive limit."""
-        return [lel_share(float(c), t, self._solvent) for c, t in zip(self.air_kg_m3, air_c, strict=True)]
 
     def blow(self, flow_sp: list[float], exhaust_sp_m3_s: list[float], powered: bool) -> None:
         """Fans follow their set-points (share of full flow; m3/s at the zone's temperature)."""
-        p, share = self._p, self._fan_share
-        for z in range(p.zones):
-            runs = powered and self.fan_works[z]
-            flow = flow_sp[z] if runs else STALLED
-            exhaust = exhaust_sp_m3_s[z] * (1.0 if runs else STALLED)
-            if flow != self.flow[z]:
-                self.flow[z] += share * (flow - self.flow[z])
-                # Arrays of slot nozzles: Nu grows with Re^(2/3) (Martin, Advances in Heat Transfer 13 (1977) 1).
-                self.h[z] = p.heat_transfer_w_m2_k * self.flow[z] ** (2.0 / 3.0)
-            self.exhaust_m3_s[z] += share * (exhaust - self.exhaust_m3_s[z])
+        asked = (*flow_sp, *exhaust_sp_m3_s, *self.fan_works, powered)
+        if asked == self._blown:
+            return
+        p, share, table = self._p, self._fan_share, self._table
+        runs = np.array(self.fan_works) & powered
+        flow = np.where(runs, flow_sp, STALLED)
+        exhaust = np.array(exhaust_sp_m3_s) * np.where(runs, 1.0, STALLED)
+        for row, wanted in ((k.FLOW, flow), (k.EXHAUST_M3_S, exhaust)):
+            table[row] += share * (wanted - table[row])
+        settled = np.allclose(table[k.FLOW], flow, 0.0, 1e-9) and np.allclose(table[k.EXHAUST_M3_S], exhaust, 0.0, 1e-9)
+        self._blown = asked if settled else ()
+        # Arrays of slot nozzles: Nu grows with Re^(2/3) (Martin, Advances in Heat Transfer 13 (1977) 1).
+        self.h = p.heat_transfer_w_m2_k * table[k.FLOW] ** (2.0 / 3.0)
 
-    def step(self, heaters: Heaters, evaporated_kg: Array, web_j: Array, powered: bool) -> None:
+    def step(self, heaters: Heaters, evaporated_kg: Array, web_j: Array, heated: bool) -> None:
         """One inner step: what evaporated comes in evenly, the mixed air goes out; books and meters."""
-        p = self._p
-        evaporated, to_web = evaporated_kg.tolist(), web_j.tolist()
-        total_w = 0.0
-        for z in range(p.zones):
-            exhaust = self.exhaust_m3_s[z]
-            a = exhaust / p.zone_air_m3
-            keep = math.exp(-a * STEP_S)
-            before, came = self.vapour_kg[z], evaporated[z]
-            after = before * keep + came / (a * STEP_S) * (1.0 - keep) if a > 0.0 else before + came
-            self.exhausted_kg += before + came - after
-            self.taken_up_kg += came
-            self.vapour_kg[z] = after
-            self.air_kg_m3[z] = after / p.zone_air_m3
-            air_c = heaters.air_c[z]
-            makeup = exhaust * _AIR_KG_K_M3 / (air_c + 273.15) * _AIR_J_KG_K
-            heat = (makeup + p.wall_loss_w_k) * (air_c - p.ambient_c) + to_web[z] / STEP_S
-            heat += p.zone_heat_j_k * heaters.warming_k_s[z]
-            heater_w = max(0.0, heat) if powered and heaters.works[z] else 0.0
-            fan_w = p.fan_power_w * self.flow[z] ** 3 if powered and self.fan_works[z] else 0.0
-            self.power_w[z] = heater_w + fan_w
-            total_w += heater_w + fan_w
+        table = self._table
+        table[k.AIR_C] = heaters.air_c
+        table[k.WARMING_K_S] = heaters.warming_k_s
+        if heated:
+            table[k.HEATER] = heaters.works
+            table[k.FAN] = self.fan_works
+        else:
+            table[k.HEATER : k.FAN + 1] = 0.0
+        exhausted, total_w = k.air_step(table, self._common, STEP_S, evaporated_kg, web_j)
+        self.exhausted_kg += exhausted
+        self.taken_up_kg += float(evaporated_kg.sum())
         self.energy_j += total_w * STEP_S
