@@ -92,6 +92,9 @@ def _endpoints(loaded: Loaded, line: LineFile) -> Iterator[Found]:
         where = (*place, "unit", parts.unit) if parts.scheme in MODBUS_SCHEMES else parts
         if where in seen:
             yield at, f"device '{seen[where]}' has the same endpoint", "two devices cannot answer on one address"
+        elif parts.scheme == MODBUS_RTU_SCHEME and place in seen:
+            hint = "one equipment type with a unit for each group reads them all"
+            yield at, f"device '{seen[place]}' has the same serial line, which has one master", hint
         elif line.simulation is not None and place in seen:
             other = seen[place]
             yield at, f"device '{other}' has the same port", "each simulated machine listens on a port of its own"
