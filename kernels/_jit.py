@@ -13,6 +13,7 @@ in plain Python.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,8 @@ from typing import Any, TypeVar
 import numba
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+
+KERNELS = Path(__file__).parent
 
 OPTIONS: dict[str, object] = {
     # Kernels run in worker threads beside the event loop; they touch arrays only, never Python objects.
@@ -40,12 +43,20 @@ def _family(function: Callable[..., Any]) -> str:
     """Digest of the sources that a kernel's machine code may hold: its own file's and those that share its first word.
 
     kernels/ekf.py goes with ekf_lanes.py and ekf_layout.py. Kernels use helpers and constants of their family only
-    (and the codes of status.py, which never change).
+    (and the codes of status.py, which never change). A machine outside of kernels/ may call kernels: their families go
+    with its own.
     """
     file = Path(function.__code__.co_filename)
     digest = hashlib.sha256()
+    called: set[str] = set()
     for path in sorted(file.parent.glob(file.stem.split("_")[0] + "*.py")):
-        digest.update(path.read_bytes())
+        text = path.read_bytes()
+        digest.update(text)
+        called.update(name.decode() for name in re.findall(rb"^\s*from kernels\.([a-z]\w*) import", text, re.MULTILINE))
+    if file.parent != KERNELS:
+        for word in sorted({name.split("_")[0] for name in called - {"status"}}):
+            for path in sorted(KERNELS.glob(word + "*.py")):
+                digest.update(path.read_bytes())
     return digest.hexdigest()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import kernels
+from kernels import _jit
 from kernels._jit import _family, jit_enabled, kernel
 from kernels.warm_up import kernel_modules, warm_up
 
@@ -96,4 +97,22 @@ def test_a_change_anywhere_in_a_kernels_family_makes_its_cache_stale(tmp_path: P
     (tmp_path / "web.py").write_text("SIZE = 2\n", encoding="utf-8")
     assert _family(space["f"]) == before
     (tmp_path / "drying_layout.py").write_text("SIZE = 2\n", encoding="utf-8")
+    assert _family(space["f"]) != before
+
+
+def test_a_machine_goes_stale_with_the_kernels_it_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machines, called = tmp_path / "machines", tmp_path / "kernels"
+    machines.mkdir()
+    called.mkdir()
+    monkeypatch.setattr(_jit, "KERNELS", called)
+    text = "from kernels._jit import kernel\nfrom kernels.spm import step\n"
+    (machines / "rack_kernel.py").write_text(text, encoding="utf-8")
+    for name in ("spm.py", "spm_layout.py", "ekf.py"):
+        (called / name).write_text("SIZE = 1\n", encoding="utf-8")
+    space: dict[str, object] = {}
+    exec(compile("def f(): pass", str(machines / "rack_kernel.py"), "exec"), space)
+    before = _family(space["f"])
+    (called / "ekf.py").write_text("SIZE = 2\n", encoding="utf-8")
+    assert _family(space["f"]) == before
+    (called / "spm_layout.py").write_text("SIZE = 2\n", encoding="utf-8")
     assert _family(space["f"]) != before
