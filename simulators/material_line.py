@@ -49,6 +49,15 @@ class Connects(Protocol):
 
 
 @runtime_checkable
+class TakesSlurry(Protocol):
+    """A coater that coats a mixer's batches instead of its own."""
+
+    def take_slurry(self, solids_fraction: float) -> int:
+        """A batch, to be used after those that wait; the number that the coater gives it."""
+        ...
+
+
+@runtime_checkable
 class TakesTray(Protocol):
     """A rack that is filled with the line's cells instead of its own."""
 
@@ -117,8 +126,8 @@ class MetresOut(_Adapter):
     """A coater whose finished metres go on the line, each with the batch of slurry that it was coated from.
 
     The coater numbers its batches; each number is a batch of the mixer's, in the order in which they were finished, or
-    of a default supply where no mixer is on the line or none was ready. Wet mass that was coated from a batch is its
-    metres' dry mass over their solids; what of a batch no metre has got is the heel.
+    of a default supply where no mixer is on the line or none was ready. One batch always waits at the coater. Wet mass
+    that was coated from a batch is its metres' dry mass over their solids; what of a batch no metre has got is the heel.
     """
 
     def __init__(self, machine: Any, material: Material, at_ns: int, seed: int, width_m: float) -> None:
@@ -126,17 +135,30 @@ class MetresOut(_Adapter):
         self._supply = Supply("batch", seed)
         self._width_m = width_m
         self._batches: dict[int, Row] = {}
+        self._last_given = 0
         self._number = material.resume("metre", "batch")
 
     def batch(self, number: int, plant_ns: int) -> Row:
         """The batch that the coater calls by that number; `plant_ns`: when its first metre was finished."""
         if number not in self._batches:
-            made = self._material.made_here("batch")
+            # What the coater takes by itself it has been given; without it, it coated a batch of its own.
+            made = self._material.made_here("batch") and not isinstance(self._machine, TakesSlurry)
             found = self._material.take("batch", plant_ns, most=1) if made else []
             self._batches[number] = found[0] if found else self._supply.items(1, plant_ns)[0]
         return self._batches[number]
 
+    def _feed(self, coater: TakesSlurry, plant_ns: int) -> None:
+        present = float(self._machine.outputs()["slurry_batch"][0])
+        while self._last_given <= present and self._material.made_here("batch"):
+            found = self._material.take("batch", plant_ns, most=1)
+            if not found:
+                return
+            self._last_given = coater.take_slurry(found[0]["solids_fraction"])
+            self._batches[self._last_given] = found[0]
+
     def _cart(self, plant_ns: int) -> None:
+        if isinstance(self._machine, TakesSlurry):
+            self._feed(self._machine, plant_ns)
         columns = self._machine.finished_metres("material")
         lanes = sorted(name for name in columns if name.startswith("lane_"))
         for k in range(len(columns["point"]) if columns else 0):

@@ -170,6 +170,10 @@ class Coater:
         """Per lane: what the die lays down now (0 while it coats nothing), where, and what is true of the whole web."""
         return truths(self)
 
+    def take_slurry(self, solids_fraction: float) -> int:
+        """A batch that a mixer has finished; the number that the coater gives it. Without any, chance makes them."""
+        return self.web.slurry.deliver(solids_fraction)
+
     def finished_metres(self, reader: str = "truth") -> Mapping[str, Values]:
         """The history of every metre that left the dryer since this reader's last call; no columns when none did."""
         return self.metres.take(reader)

@@ -6,6 +6,7 @@ No pump and no web. A batch differs from the recipe by chance; the stirred feed 
 from __future__ import annotations
 
 import math
+from collections import deque
 
 import numpy as np
 
@@ -35,6 +36,8 @@ class SlurryFeed:
         self._rng = rng
         self._within = Drift(_WITHIN[0], _WITHIN[1], STEP_S, start)
         self._fed_l = 0.0
+        self._delivered: deque[float] = deque()  # relative solids of batches that wait, from a mixer
+        self._own = True
         self.batch = 0
         self.viscosity_factor = 1.0  # a fault's
         self._next_batch()
@@ -48,6 +51,18 @@ class SlurryFeed:
         a, b = self._rng.standard_normal(2).tolist()
         size = self._p.disturbance
         self._fresh = (size * _BATCH_SPREAD * a, size * _VISCOSITY_SPREAD * b)
+        if self._delivered:
+            self._fresh = (self._delivered.popleft(), self._fresh[1])
+
+    def deliver(self, solids_fraction: float) -> int:
+        """A mixer's batch instead of one by chance: the first while nothing was drawn, else the next. Its number."""
+        relative = solids_fraction / self._p.solids_fraction - 1.0
+        if self._own and self.batch == 1 and self._fed_l == 0.0:
+            self._own = False
+            self._fresh, self._solids = (relative, self._fresh[1]), relative
+            return 1
+        self._delivered.append(relative)
+        return self.batch + len(self._delivered)
 
     def step(self, flow_ml_s: float, normal: float) -> None:
         """One inner step in which `flow_ml_s` left the vessel."""

@@ -25,13 +25,13 @@ _LOST = frozenset({State.STOPPING, State.ABORTING})
 
 
 class Mixer(LineMachine):
-    """See the parameters in DEFAULTS: relative error of weighing, share of the vessel that stays, and so on."""
+    """Parameters: batches of the shift before, spread of what is charged, share of the vessel that stays, and so on."""
 
     NAME = "mixer"
     MAKES = "batch"
     DEFAULTS: ClassVar[Mapping[str, float]] = {
         "ready_batches": 1.0,
-        "weighing_spread": 0.002,
+        "charge_spread": 0.008,  # with powder's moisture and binder solution: solids vary by 0.4 % from batch to batch
         "heel_fraction": 0.02,
         "solids_tolerance": 0.015,
         "disperse_s": 1800.0,
@@ -72,7 +72,7 @@ class Mixer(LineMachine):
     def _charge(self) -> None:
         fault = self.setting("solids_error", "fraction", 0.0)
         solids = self.setpoints["mixer_solids_sp"] * (1.0 + fault)
-        powder, solvent = 1.0 + self.p["weighing_spread"] * self.rng.standard_normal(2)
+        powder, solvent = 1.0 + self.p["charge_spread"] * self.rng.standard_normal(2)
         mass = self.setpoints["mixer_batch_sp_kg"]
         dry_kg, wet_kg = float(mass * solids * powder), float(mass * (1.0 - solids) * solvent)
         heel_kg = self._vessel_kg

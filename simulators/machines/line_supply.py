@@ -46,7 +46,7 @@ class Supply:
         return f"supply:{kind}:{self._number:06d}"
 
     def _batch(self) -> Row:
-        solids = 0.65 * (1.0 + 0.002 * float(self._rng.standard_normal()))
+        solids = 0.65 * (1.0 + 0.004 * float(self._rng.standard_normal()))
         density, viscosity = design.slurry_density_kg_m3(solids), design.slurry_viscosity_pa_s(solids)
         return {"mass_kg": 75.0, "solids_fraction": solids, "density_kg_m3": density, "viscosity_pa_s": viscosity}
 

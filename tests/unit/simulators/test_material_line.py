@@ -240,6 +240,26 @@ def test_a_fault_of_the_real_coater_is_found_in_the_cells_of_its_metres(tmp_path
     assert np.mean(heavy) / np.mean(usual) == pytest.approx(1.06, abs=0.015)
 
 
+def test_a_mixers_solids_are_coated_batch_by_batch(tmp_path: Path) -> None:
+    line, equipment = _line("pilot_line").file, _line("pilot_line").equipment["coater1"]
+    mixer = Material(tmp_path, "mixer1", makers_of(line))
+    for number, solids in enumerate((0.63, 0.66, 0.65), 1):
+        row = {"id": f"mixer1:{number:06d}", "time_ns": START_NS - 900 * NS, "scrap": "", "mass_kg": 75.0}
+        mixer.add("batch", row | {"solids_fraction": solids, "density_kg_m3": 2050.0, "viscosity_pa_s": 3.0})
+    mixer.flush()
+    small = {"batch_l": 4.0, "feed_vessel_l": 0.2, "disturbance": 0.0}
+    built = build_machine("coater", equipment, START_NS, 1, small)
+    coat(join(built, tmp_path, "coater1", line, START_NS), 5400)
+    metres = [row for row in read_kind(tmp_path, "metre") if row["loading_kg_m2"] > 0.1]
+    by_batch = {
+        name: [r["solids_fraction"] for r in metres if r["batch"] == name] for name in {r["batch"] for r in metres}
+    }
+    assert np.median(by_batch["mixer1:000001"]) == pytest.approx(0.63, abs=1e-3)
+    assert np.median(by_batch["mixer1:000002"]) == pytest.approx(0.66, abs=1e-3)
+    assert np.median(by_batch["mixer1:000003"]) == pytest.approx(0.65, abs=1e-3)
+    assert any(name.startswith("supply:") for name in by_batch), "when the mixer is late it coats what it has"
+
+
 def test_the_two_machine_line_moves_no_material(tmp_path: Path) -> None:
     line, coater = _line("a_sample").file, Coater()
     assert join(coater, tmp_path, "coater1", line, START_NS) is coater
