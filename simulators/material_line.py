@@ -127,7 +127,7 @@ class MetresOut(_Adapter):
 
     The coater numbers its batches; each number is a batch of the mixer's, in the order in which they were finished, or
     of a default supply where no mixer is on the line or none was ready. One batch always waits at the coater. Wet mass
-    that was coated from a batch is its metres' dry mass over their solids; what of a batch no metre has got is the heel.
+    that was coated from a batch is its metres' dry mass over their solids; what no metre has got of it is the heel.
     """
 
     def __init__(self, machine: Any, material: Material, at_ns: int, seed: int, width_m: float) -> None:
