@@ -135,12 +135,16 @@ class ScanLoop:
     async def _switch_server(self) -> None:
         """What has begun and ended in the server, in order. Raises OSError when it cannot listen after a power fail."""
         plant, server = self._job.plant, self._job.server
-        for switch in plant.server_switches() if plant is not None else ():
+        if plant is None:
+            return
+        for switch in plant.server_switches():
             if switch.entry.place is Place.SERVER:
+                refused = ""
                 try:
                     server.fault(switch.entry.kind, switch.on, switch.entry.settings)  # type: ignore[attr-defined]
                 except ValueError as error:
-                    self._complain(f"{self._job.device}: {error}")
+                    refused = str(error)
+                plant.note(switch, refused)
             elif switch.on:
                 await server.stop()
             else:

@@ -45,7 +45,7 @@ class Plant:
         self._entries = entries
         self._instruments = instruments
         self._base_ns = base_ns
-        self._note = note
+        self.note = note
         self._at_ns = at_ns
         self._lag_ns = 0
         self._powerless: set[int] = set()  # entries that have taken the power
@@ -91,9 +91,10 @@ class Plant:
                     self._power(switch, now_ns)
                 case Place.SERVER:
                     self._for_server.append(switch)
+                    return  # noted by who switches it
         except ValueError as error:
             refused = str(error)
-        self._note(switch, refused)
+        self.note(switch, refused)
 
     def _power(self, switch: Switch, now_ns: int) -> None:
         was = self.powered
@@ -138,6 +139,6 @@ class Plant:
         return self._machine.truth()
 
     def server_switches(self) -> list[Switch]:
-        """What has begun and ended in the server since the last call, in order."""
+        """What has begun and ended in the server since the last call, in order; power's own are noted already."""
         found, self._for_server = self._for_server, []
         return found

@@ -139,3 +139,6 @@ def test_simulate_plays_a_scenario_and_refuses_a_wrong_one(line: Path, tmp_path:
         assert worse.process.wait(60) == 2
         what = "fault[0].size: fault 'stuck' has no setting 'size' (it has: points, tags)"
         assert worse.text().splitlines()[-1] == f"error: {scenario}:8: {what}"
+        check = running.start("check", str(line), "--scenario", str(scenario))
+        assert check.process.wait(60) == 2
+        assert check.text() == f"{scenario}:8: {what}\n"

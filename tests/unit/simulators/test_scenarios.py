@@ -103,7 +103,10 @@ def _play(device: str, scenario: str, until_s: float, out: Path) -> Day:
         plant.write(tag, np.array(values, dtype=float))
     for at_s in range(0, int(until_s) + 1, LOOK_S):
         plant.advance(T0 + at_s * S)
-        day.switches += plant.server_switches()
+        for switch in plant.server_switches():
+            day.switches.append(switch)
+            if switch.entry.place is Place.SERVER:
+                plant.note(switch, "")
         day.shown[at_s] = plant.shown()
         if not plant.powered:
             day.unpowered.add(at_s)
