@@ -28,7 +28,7 @@ from simulators.servers.opcua_conditions import Conditions
 from simulators.servers.opcua_faults import FAULTS, Broken, check
 from simulators.servers.opcua_history import Ring, history_read
 from simulators.servers.opcua_limits import Limits
-from simulators.servers.opcua_methods import ACKNOWLEDGE, Methods
+from simulators.servers.opcua_methods import ACKNOWLEDGE, Methods, commands
 from simulators.servers.opcua_nodes import TagNode, build_nodes
 from simulators.servers.opcua_security import Security
 from simulators.servers.opcua_session import PlcSession, prepare, prepared, timed
@@ -72,8 +72,8 @@ class OpcUaServer:
         self._server: PlcUaServer | None = None
         self._conditions = Conditions()
         self._space = Space(equipment, self._conditions)
-        commanded = equipment.control if self._options.methods else None
-        self._methods = Methods(commanded, self._store) if commanded is not None else None
+        codes = commands(equipment)
+        self._methods = Methods(equipment.control, codes, self._store) if codes and equipment.control else None
         self._last: tuple[Mapping[str, Values], int] | None = None
         self._parked: PlcUaServer | None = None  # after a stop: making an address space anew takes a second
         prepare()

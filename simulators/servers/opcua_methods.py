@@ -13,34 +13,36 @@ from collections.abc import Awaitable, Callable, Mapping
 import numpy as np
 from asyncua import ua
 
-from configs.schema import MachineControl
+from configs.schema import Equipment, MachineControl
 from simulators.machine import Values
 
-# Codes are the same for all equipment; see MachineControl.
+# Where the command word's text names no codes: these are the same for all equipment; see MachineControl.
 COMMANDS: Mapping[str, int] = {"Start": 1, "Stop": 2, "Hold": 3, "Resume": 4, "Reset": 5}
 ACKNOWLEDGE = "Acknowledge"
 # Wall seconds that a machine has for its next scan.
 _PATIENCE_S = 30.0
 _SEQUENCE = 65_536
 
-_TEXTS = {
-    "Start": "Start the job that is loaded.",
-    "Stop": "Stop for good.",
-    "Hold": "Hold; Resume goes on.",
-    "Resume": "Go on after a hold.",
-    "Reset": "Make the machine idle again.",
-    ACKNOWLEDGE: "Acknowledge every alarm of the machine.",
-}
-
 Store = Callable[[str, Values], Awaitable[None]]
 """Writes a tag in the machine and shows it. Raises ValueError where the machine refuses."""
+
+
+def commands(equipment: Equipment) -> dict[str, int]:
+    """Methods of the machine and their codes: the meanings of its command word. None for one that takes no commands."""
+    if equipment.control is None or equipment.opcua is None or not equipment.opcua.server.methods:
+        return {}
+    found = equipment.find(equipment.control.command)
+    meanings = found[1].meanings if found else {}
+    named = {words.title().replace(" ", ""): code for code, words in meanings.items() if code}
+    return named or dict(COMMANDS)
 
 
 class Methods:
     """The commands of one machine."""
 
-    def __init__(self, control: MachineControl, store: Store) -> None:
+    def __init__(self, control: MachineControl, codes: Mapping[str, int], store: Store) -> None:
         self._control = control
+        self._codes = codes
         self._store = store
         self._outputs: Mapping[str, Values] = {}
         self._waiting: list[tuple[int, asyncio.Future[int]]] = []
@@ -65,7 +67,7 @@ class Methods:
             sequence = (int(self._outputs[control.sequence][0]) + 1) % _SEQUENCE
             answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
             try:
-                await self._store(control.command, np.array([float(COMMANDS[name])]))
+                await self._store(control.command, np.array([float(self._codes[name])]))
                 await self._store(control.sequence, np.array([float(sequence)]))
                 self._waiting.append((sequence, answer))
                 async with asyncio.timeout(_PATIENCE_S):
@@ -94,7 +96,9 @@ def method_nodes(machine: ua.NodeId, index: int, names: list[str]) -> list[ua.Ad
                 NodeClass=ua.NodeClass.Method,
                 NodeAttributes=ua.MethodAttributes(
                     DisplayName=ua.LocalizedText(name),
-                    Description=ua.LocalizedText(_TEXTS[name]),
+                    Description=ua.LocalizedText(
+                        "Acknowledge every alarm" if name == ACKNOWLEDGE else "As the command word"
+                    ),
                     Executable=True,
                     UserExecutable=True,
                 ),

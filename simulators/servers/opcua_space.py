@@ -13,7 +13,7 @@ from asyncua import ua
 from configs.schema import Equipment
 from simulators.servers.opcua_conditions import Conditions
 from simulators.servers.opcua_limits import Limits
-from simulators.servers.opcua_methods import ACKNOWLEDGE, COMMANDS, method_id, method_nodes
+from simulators.servers.opcua_methods import ACKNOWLEDGE, commands, method_id, method_nodes
 from simulators.servers.opcua_nodes import Rename, TagNode, build_nodes, machine_name
 from simulators.servers.opcua_values import WAITING
 
@@ -55,7 +55,7 @@ class Space:
                 node.ring = old.ring or node.ring
         self.machine = ua.NodeId(rename(machine_name(self._equipment)), index)
         items += self._conditions.build(self._equipment, nodes, self.machine)
-        names = [*COMMANDS] if server.methods and self._equipment.control is not None else []
+        names = [*commands(self._equipment)]
         names += [ACKNOWLEDGE] if server.alarm else []
         items += method_nodes(self.machine, index, names)
         self.methods = {method_id(self.machine, name): name for name in names}

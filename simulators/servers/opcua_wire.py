@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import deque
 from typing import Any
 
@@ -23,6 +24,14 @@ _CALL = ua.NodeId(ua.ObjectIds.CallRequest_Encoding_DefaultBinary)
 _BROWSE_NEXT = ua.NodeId(ua.ObjectIds.BrowseNextRequest_Encoding_DefaultBinary)
 _REGISTER = ua.NodeId(ua.ObjectIds.RegisterNodesRequest_Encoding_DefaultBinary)
 _NONE_URI = "http://opcfoundation.org/UA/SecurityPolicy#None"
+
+
+def _worth_telling(record: logging.LogRecord) -> bool:
+    """A request that a PLC refuses is no error of the simulation."""
+    return not str(record.msg).startswith("sending service fault")
+
+
+logging.getLogger("asyncua.server.uaprocessor").addFilter(_worth_telling)
 
 
 class Line:

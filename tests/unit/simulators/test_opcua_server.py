@@ -19,6 +19,7 @@ from asyncua import Client, Node, ua
 import configs
 from configs.schema import Equipment
 from simulators.servers.opcua import OpcUaServer
+from simulators.servers.opcua_methods import commands
 from simulators.servers.opcua_nodes import build_nodes
 from simulators.servers.opcua_units import UNECE, engineering_units, unit_id
 
@@ -372,3 +373,21 @@ tag = [ { name = "room_c", address = "i=7", type = "int16", scale = 0.1, offset 
     assert variant == ua.Variant(315, ua.VariantType.Int16)
     assert nodes[0].values(variant) == pytest.approx([21.5])
     assert nodes[1].variant(np.array([1.0])) == ua.Variant(True, ua.VariantType.Boolean)
+
+
+def test_methods_are_the_meanings_of_the_command_word() -> None:
+    found = commands(equipment())
+    assert found == {"Start": 1, "Stop": 2, "Hold": 3, "Resume": 4, "Reset": 5}
+    text = EQUIPMENT.read_text().replace("5 reset;", "5 reset, 6 say hello;")
+    assert commands(Equipment.model_validate(tomllib.loads(text)))["SayHello"] == 6
+    quiet = EQUIPMENT.read_text().replace("[opcua.server]", "[opcua.server]\nmethods = false")
+    assert commands(Equipment.model_validate(tomllib.loads(quiet))) == {}
+
+
+def test_every_equipment_type_that_comes_with_us_has_nodes() -> None:
+    for file in sorted(EQUIPMENT.parent.glob("*.toml")):
+        kind = Equipment.model_validate(tomllib.loads(file.read_text()))
+        if kind.opcua is not None:
+            items, nodes = build_nodes(kind, 2)
+            assert len({item.RequestedNewNodeId for item in items}) == len(items), file.name
+            assert len(nodes) == sum(len(group.tag) for group in kind.group), file.name
