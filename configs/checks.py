@@ -13,6 +13,7 @@ from configs.chart_checks import check_charts
 from configs.document import Document
 from configs.endpoint import (
     MODBUS_RTU_SCHEME,
+    MODBUS_SCHEME,
     MODBUS_SCHEMES,
     MODBUS_TLS_SCHEME,
     OPCUA_SCHEME,
@@ -79,15 +80,16 @@ def _parsed(line: LineFile) -> Iterator[tuple[KeyPath, str, Endpoint | str]]:
 
 def _endpoints(loaded: Loaded, line: LineFile) -> Iterator[Found]:
     seen: dict[tuple[object, ...], str] = {}
+    schemes: dict[tuple[object, ...], str] = {}  # of who has the place
     for at, device, parts in _parsed(line):
         if isinstance(parts, str):
             yield at, parts, ""
             continue
         if device in loaded.equipment:
             kind = loaded.equipment[device][1]
-            schemes = _SCHEMES[kind.protocol]
-            if parts.scheme not in schemes:
-                yield at, f"equipment '{kind.name}' speaks {kind.protocol.value}: expected {schemes[0]}://...", ""
+            known = _SCHEMES[kind.protocol]
+            if parts.scheme not in known:
+                yield at, f"equipment '{kind.name}' speaks {kind.protocol.value}: expected {known[0]}://...", ""
         place = parts.listens_on
         where = (*place, "unit", parts.unit) if parts.scheme in MODBUS_SCHEMES else parts
         if where in seen:
@@ -95,11 +97,14 @@ def _endpoints(loaded: Loaded, line: LineFile) -> Iterator[Found]:
         elif parts.scheme == MODBUS_RTU_SCHEME and place in seen:
             hint = "one equipment type with a unit for each group reads them all"
             yield at, f"device '{seen[place]}' has the same serial line, which has one master", hint
-        elif line.simulation is not None and place in seen:
-            other = seen[place]
-            yield at, f"device '{other}' has the same port", "each simulated machine listens on a port of its own"
+        elif (
+            line.simulation is not None and place in seen and not (parts.scheme == schemes.get(place) == MODBUS_SCHEME)
+        ):
+            hint = f"simulated machines share a port only as units of {MODBUS_SCHEME}"
+            yield at, f"device '{seen[place]}' has the same port", hint
         seen.setdefault(where, device)
         seen.setdefault(place, device)
+        schemes.setdefault(place, parts.scheme)
 
 
 def _tls(_: Loaded, line: LineFile) -> Iterator[Found]:

@@ -70,6 +70,7 @@ def prepare(args: argparse.Namespace) -> Job:
     from simulators.process import Job, device_seed
     from simulators.proxy.front import server_builder
     from simulators.servers import keep_files
+    from simulators.servers.modbus_gateway import behind_gateway
     from simulators.truth import TruthWriter
 
     given = None if args.time_base == "-" else TimeBase.parse(args.time_base)
@@ -87,6 +88,7 @@ def prepare(args: argparse.Namespace) -> Job:
     spare = build_machine(name, equipment, 0, seed, parameters)
     scenario = None if args.scenario is None else load_scenario(args.scenario, line)
     build_server = server_builder(args.device, args.via_proxy, scenario, seed)
+    build_server = behind_gateway(build_server, line.file.device, args.device, args.out)
     spare_server = keep_files(build_server(equipment, endpoint, spare.write), args.out, args.device)
     faults = None if scenario is None else Faults(scenario, args.device, equipment, seed, (spare, spare_server))
     if given is None:
