@@ -108,12 +108,16 @@ def drying_step(
     web: Array,
     lost: Array,
     heat: Array,
-) -> None:
+) -> float:
     """Dries the first `count` cells for `seconds`, while the web moves from position `before_m` by `moved_m`.
 
     `borders_m`: where the zones begin, and the last one ends, behind the die. `air_c`, `h` (W/m2/K), `air_kg_m3`
-    (solvent in the air): per zone. Adds to `lost` (kg/m2 of cell) and `heat` (J/m2 of cell) per zone.
+    (solvent in the air): per zone. Sets `lost` (kg/m2 of cell) and `heat` (J/m2 of cell) per zone; returns all that
+    was lost.
     """
+    lost[:] = 0.0
+    heat[:] = 0.0
+    total = 0.0
     zones = air_c.shape[0]
     for k in range(count):
         cell = cells[k]
@@ -131,9 +135,11 @@ def drying_step(
             if inside > 0.0:
                 less, warm = _dry_cell(cell, inside, air_c[z], h[z], air_kg_m3[z], solvent, web)
                 lost[z] += less
+                total += less
                 heat[z] += warm
                 cell[PER_ZONE + z] += inside
                 cell[PER_ZONE + zones + z] += inside * air_c[z]
+    return total
 
 
 @kernel

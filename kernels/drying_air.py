@@ -36,12 +36,16 @@ def lel_share(air_kg_m3: float, air_c: float, molar_kg: float, lel_fraction: flo
 
 
 @kernel
-def air_step(zones: Array, common: Array, seconds: float, evaporated_kg: Array, web_j: Array) -> tuple[float, float]:
-    """Moves vapour, gas and power of all zones on; exhausted (kg) and power of all (W).
+def air_step(
+    zones: Array, common: Array, seconds: float, evaporated_kg: Array, web_j: Array
+) -> tuple[float, float, float, float]:
+    """Moves vapour, gas and power of all zones on.
+
+    Returns solvent exhausted and taken up (kg), power of all (W) and the highest share of the explosive limit.
 
     `zones`: a row for each quantity, of which AIR_C to FAN are inputs (HEATER and FAN 1 where they run, else 0).
     """
-    exhausted = total_w = 0.0
+    exhausted = taken_up = total_w = highest = 0.0
     for z in range(zones.shape[1]):
         exhaust, air_c = zones[EXHAUST_M3_S, z], zones[AIR_C, z]
         turns = exhaust / common[VOLUME_M3] * seconds
@@ -50,16 +54,18 @@ def air_step(zones: Array, common: Array, seconds: float, evaporated_kg: Array, 
         after = before + came
         if turns > 0.0:
             after = before * keep + came / turns * (1.0 - keep)
+        taken_up += came
         exhausted += before + came - after
         zones[VAPOUR_KG, z] = after
         zones[AIR_KG_M3, z] = after / common[VOLUME_M3]
         zones[LEL, z] = lel_share(zones[AIR_KG_M3, z], air_c, common[MOLAR_KG], common[LEL_FRACTION])
+        highest = max(highest, zones[LEL, z])
         makeup = exhaust * _AIR_KG_K_M3 / (air_c + _ZERO_C_K) * _AIR_J_KG_K
         heat = (makeup + common[WALL_W_K]) * (air_c - common[ROOM_C]) + web_j[z] / seconds
         heat += common[HEAT_J_K] * zones[WARMING_K_S, z]
         zones[POWER_W, z] = zones[HEATER, z] * max(0.0, heat) + zones[FAN, z] * common[FAN_W] * zones[FLOW, z] ** 3
         total_w += zones[POWER_W, z]
-    return exhausted, total_w
+    return exhausted, taken_up, total_w, highest
 
 
 def warm_up() -> None:

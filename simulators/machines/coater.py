@@ -20,13 +20,15 @@ from simulators.machines.coater_gauge import ScanningGauge
 from simulators.machines.coater_history import AtTheDie, MetreLog
 from simulators.machines.coater_noise import Normals
 from simulators.machines.coater_parameters import STEP_S, CoaterParameters
-from simulators.machines.coater_sequence import State
+from simulators.machines.coater_sequence import HEATED, State
 from simulators.machines.coater_tags import NOISE, SCALARS, SETPOINTS, ZONE_LISTS, checked, readings, truths
 from simulators.machines.coater_tension import SPANS, Tension
 from simulators.machines.coater_web import NORMALS, CoaterWeb
 from simulators.machines.coater_zones import Heaters, ZoneAir
 
 _STEP_NS = round(STEP_S * 1e9)
+# Fans run on until the dryer is no warmer than this above the room.
+_PURGED_K = 20.0
 # Unit normal numbers a step: in the first stream those of process, zones, and two instruments and the gauge; in the
 # second those of all that came later, so that it changed nothing of the first.
 _FIRST_TAIL = 3
@@ -93,10 +95,13 @@ class Coater:
         self.tension.step(web.speed_m_s, 0.0 if segment is None else segment.length_m, more[_SPAN:_ZONE])
         if self.parameters.foil_roll_m > 0.0 and self.tension.roll_m <= 0.0:
             self.splice(1.0)
-        self.heaters.step(setpoints.zone_c if control.heating else None, normal[NORMALS : NORMALS + zones])
-        air.blow(setpoints.flow, setpoints.exhaust_m3_s, control.powered)
+        heating = control.heating
+        self.heaters.step(setpoints.zone_c if heating else None, normal[NORMALS : NORMALS + zones])
+        warm = max(self.heaters.air_c) > self.parameters.ambient_c + _PURGED_K
+        fans = control.powered and (control.state in HEATED or warm)
+        air.blow(setpoints.flow, setpoints.exhaust_m3_s, fans)
         self.dryer.step(segment, self.heaters.air_c, air)
-        air.step(self.heaters, self.dryer.evaporated_step_kg, self.dryer.heat_step_j, control.heating)
+        air.step(self.heaters, self.dryer.evaporated_step_kg, self.dryer.heat_step_j, heating, fans)
         self.gauge.step(web, normal[-1], more[_WANDER])
         self.wet_gauge.step(web, more[_WET], more[_WET_WANDER])
         more[3:5] = normal[-3:-1]
@@ -106,9 +111,10 @@ class Coater:
         web, heaters, zone_c = self.web, self.heaters, self.setpoints.zone_c
         held = [t / self.parameters.tension_n for t in self.tension.tension_n]
         cold_k = max([s - a for s, a in zip(zone_c, heaters.air_c, strict=True)])
-        gas = float(self.air.lel.max())
+        gas = self.air.highest_lel
         fans = all(self.air.fan_works)
-        return Sight(web.speed_m_s, web.position_m, heaters.ready(zone_c), gas, held, cold_k, fans)
+        ready = self.control.state is State.STARTING and heaters.ready(zone_c)
+        return Sight(web.speed_m_s, web.position_m, ready, gas, held, cold_k, fans)
 
     def splice(self, speed_fraction: float) -> None:
         """A splice is at the die; the machine may slow down until it has passed the gauge."""

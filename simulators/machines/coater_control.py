@@ -88,6 +88,7 @@ class CoaterControl:
         self.pump_target_ml_s = 0.0
         self.alarms = Alarm(0)
         self.local = False
+        self.powered = True
         self.false_gas_alarm = False
         self.trips = Alarm(0)
         """Causes of a trip that last."""
@@ -96,11 +97,6 @@ class CoaterControl:
     def pump_on(self) -> bool:
         """True while slurry is wanted on the web."""
         return self.pump_target_ml_s > 0.0
-
-    @property
-    def powered(self) -> bool:
-        """False while the power is off."""
-        return Alarm.POWER_WAS_OFF not in self.trips
 
     @property
     def interlocked(self) -> bool:
@@ -163,12 +159,14 @@ class CoaterControl:
         """Stop at once. A reset is refused until the cause is over; `lasts` False: it is over already."""
         if lasts:
             self.trips |= cause
+        self.powered = Alarm.POWER_WAS_OFF not in self.trips
         self.alarms |= cause
         self._go(Event.TRIP)
 
     def over(self, cause: Alarm) -> None:
         """The cause of a trip is gone; the alarm stays until the reset."""
         self.trips &= ~cause
+        self.powered = Alarm.POWER_WAS_OFF not in self.trips
         if cause is Alarm.POWER_WAS_OFF:
             self._heartbeat_age_s = 0.0
 

@@ -97,12 +97,10 @@ class Dryer:
     def step(self, segment: Segment | None, air_c: list[float], air: ZoneAir) -> None:
         """One inner step: dry what is there while it moves, then take up the web that passed the die."""
         moved = 0.0 if segment is None else segment.length_m
-        self._lost[:] = 0.0
-        self._heat[:] = 0.0
         if self._count:
             self._air[:] = air_c
             before = self._number * CELL_M + self._grown_m
-            k.drying_step(
+            lost = k.drying_step(
                 self._cells,
                 self._count,
                 before,
@@ -117,9 +115,9 @@ class Dryer:
                 self._lost,
                 self._heat,
             )
-        self.evaporated_step_kg = self._lost * self._area
-        self.heat_step_j = self._heat * self._area
-        self.evaporated_kg += float(self.evaporated_step_kg.sum())
+            self.evaporated_step_kg = self._lost * self._area
+            self.heat_step_j = self._heat * self._area
+            self.evaporated_kg += lost * self._area
         if segment is not None:
             self._take_up(segment)
             self._leave()

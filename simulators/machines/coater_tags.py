@@ -140,7 +140,7 @@ def truths(machine: Coater) -> Mapping[str, Values]:
         "evaporated_kg": dryer.evaporated_kg,
         "exhausted_kg": machine.air.exhausted_kg,
         "solvent_out_kg": dryer.solvent_out_kg,
-        "highest_lel_fraction": machine.air.lel.max(),
+        "highest_lel_fraction": machine.air.highest_lel,
     }
     rows: dict[str, Values] = {"point": np.arange(1.0, p.lanes + 1.0), "mass_loading_kg_m2": loading}
     return rows | {name: np.full(p.lanes, value, dtype=np.float64) for name, value in whole.items()}

@@ -82,17 +82,18 @@ class ZoneAir:
         self.lel: Array = self._table[k.LEL]
         self.power_w: Array = self._table[k.POWER_W]
         self.h: Array = np.full(p.zones, p.heat_transfer_w_m2_k)  # for the web
+        self.highest_lel = 0.0
         self.energy_j = 0.0
         self.taken_up_kg = 0.0
         self.exhausted_kg = 0.0
 
-    def blow(self, flow_sp: list[float], exhaust_sp_m3_s: list[float], powered: bool) -> None:
+    def blow(self, flow_sp: list[float], exhaust_sp_m3_s: list[float], on: bool) -> None:
         """Fans follow their set-points (share of full flow; m3/s at the zone's temperature)."""
-        asked = (*flow_sp, *exhaust_sp_m3_s, *self.fan_works, powered)
+        asked = (*flow_sp, *exhaust_sp_m3_s, *self.fan_works, on)
         if asked == self._blown:
             return
         p, share, table = self._p, self._fan_share, self._table
-        runs = np.array(self.fan_works) & powered
+        runs = np.array(self.fan_works) & on
         flow = np.where(runs, flow_sp, STALLED)
         exhaust = np.array(exhaust_sp_m3_s) * np.where(runs, 1.0, STALLED)
         for row, wanted in ((k.FLOW, flow), (k.EXHAUST_M3_S, exhaust)):
@@ -102,17 +103,14 @@ class ZoneAir:
         # Arrays of slot nozzles: Nu grows with Re^(2/3) (Martin, Advances in Heat Transfer 13 (1977) 1).
         self.h = p.heat_transfer_w_m2_k * table[k.FLOW] ** (2.0 / 3.0)
 
-    def step(self, heaters: Heaters, evaporated_kg: Array, web_j: Array, heated: bool) -> None:
+    def step(self, heaters: Heaters, evaporated_kg: Array, web_j: Array, heated: bool, blown: bool = True) -> None:
         """One inner step: what evaporated comes in evenly, the mixed air goes out; books and meters."""
         table = self._table
         table[k.AIR_C] = heaters.air_c
         table[k.WARMING_K_S] = heaters.warming_k_s
-        if heated:
-            table[k.HEATER] = heaters.works
-            table[k.FAN] = self.fan_works
-        else:
-            table[k.HEATER : k.FAN + 1] = 0.0
-        exhausted, total_w = k.air_step(table, self._common, STEP_S, evaporated_kg, web_j)
+        table[k.HEATER] = heaters.works if heated else 0.0
+        table[k.FAN] = self.fan_works if blown else 0.0
+        exhausted, taken_up, total_w, self.highest_lel = k.air_step(table, self._common, STEP_S, evaporated_kg, web_j)
         self.exhausted_kg += exhausted
-        self.taken_up_kg += float(evaporated_kg.sum())
+        self.taken_up_kg += taken_up
         self.energy_j += total_w * STEP_S

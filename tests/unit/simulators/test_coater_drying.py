@@ -62,16 +62,16 @@ def batch(
     cells[0, : k.PEAK_FLUX] = (0.0, DRY_KG_M2, SOLVENT_KG_M2, P.ambient_c, 1.0)
     borders = 0.1 * seconds * np.arange(zones + 1.0)
     air, nozzles = np.array(air_c), np.broadcast_to(np.array(h), (zones,)).copy()
-    lost, heat = np.zeros(zones), np.zeros(zones)
+    lost, heat, warmth, total = np.zeros(zones), np.zeros(zones), np.zeros(zones), 0.0
     curve = []
     for t in range(round(seconds * zones)):
         before = cells[0, k.SOLVENT]
-        k.drying_step(
-            cells, 1, 0.1 * t, 0.1, 1.0, borders, air, nozzles, np.full(zones, vapour), row, web_row(P), lost, heat
-        )
+        where = (0.1 * t, 0.1, 1.0, borders, air, nozzles, np.full(zones, vapour))
+        total += k.drying_step(cells, 1, *where, row, web_row(P), lost, heat)
+        warmth += heat
         curve.append((*cells[0, k.SOLVENT : k.BINDER + 1], before - cells[0, k.SOLVENT]))
-    assert lost.sum() == pytest.approx(SOLVENT_KG_M2 - cells[0, k.SOLVENT], rel=1e-12)
-    return np.array(curve), heat
+    assert total == pytest.approx(SOLVENT_KG_M2 - cells[0, k.SOLVENT], rel=1e-12)
+    return np.array(curve), warmth
 
 
 def when(curve: np.ndarray, left: float) -> int:

@@ -74,7 +74,7 @@ def test_a_fan_that_fails_lets_solvent_gather_and_the_gas_interlock_take_the_hea
     assert Alarm.GAS_TRIP in alarm(rig)
     assert rig.shows("zone_air_flow_fraction")[1] < 0.06
     assert power[held - 1] > 10_000.0
-    assert power[held] == 0.0
+    assert power[held] == 1500.0  # the fans of the other zones run on
     assert rig.show("web_speed_m_s") == 0.0
     if rig.machine.control.interlocked:
         rig.command(4)
