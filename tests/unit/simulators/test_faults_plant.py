@@ -194,3 +194,33 @@ def test_the_same_seed_and_scenario_give_the_same_rack_bit_for_bit_however_time_
             assert values.tobytes() == fine_shown[look][0][tag].tobytes(), (look, tag)
     assert coarse.noted == fine.noted
     assert len(coarse.noted) == 2 + 2 + 1 + 1 + 2 * 2
+
+
+_COATER_ENTRIES = (
+    Entry(1, Place.MACHINE, "die_lip_clog", {"lane": 9.0, "depth_fraction": 0.3}, 1500.0, 300.0, 900.0),
+    Entry(2, Place.MACHINE, "splice", {"speed_fraction": 0.6}, 1777.7, 5.0),
+    _instrument(3, "drift", 900.0, None, tags="zone_temperature_c", points="2", per_h=3.0),
+    _power(4, 2222.2, 77.7),
+)
+
+
+def test_the_same_seed_and_scenario_give_the_same_coater_bit_for_bit_however_time_is_cut() -> None:
+    looks = [300.0 * k for k in range(1, 10)]
+    rng = np.random.default_rng(3)
+    cuts = sorted({*looks, *rng.uniform(0.0, 2700.0, 100).round(3).tolist()})
+    coater = {"zone_temperature_sp_c": (80, 105, 120, 95), "web_speed_sp_m_s": (0.1,), "pump_rate_sp_ml_s": (3.25,)}
+    coater |= {"length_sp_m": (2000,), "coater_command": (1,), "coater_command_seq": (1,)}
+    benches = []
+    for _ in range(2):
+        machine = build_machine("coater", _line().equipment["coater1"], T0, 5, {})
+        benches.append(Bench(machine, _COATER_ENTRIES, "coater1"))
+        for tag, values in coater.items():
+            machine.write(tag, np.array(values, dtype=float))
+    shown = [{cut: bench.at(cut) for cut in times} for bench, times in zip(benches, (looks, cuts), strict=True)]
+    for look in looks:
+        for tag, values in shown[0][look].items():
+            assert values.tobytes() == shown[1][look][tag].tobytes(), (look, tag)
+    assert benches[0].noted == benches[1].noted
+    assert [refused for *_, refused in benches[0].noted] == [""] * len(benches[0].noted)
+    assert shown[0][1800.0]["coater_state"][0] == 6
+    assert shown[0][2700.0]["coater_state"][0] != 6  # someone has to reset it after the power fail
