@@ -16,7 +16,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 import numpy as np
 
 from configs.schema import LineFile
-from simulators.machine import KeepsMetres, Machine
+from simulators.machine import KeepsMetres, Machine, Values
 from simulators.machines import line_design as design
 from simulators.machines.line_supply import Supply
 from simulators.material import FLUSH_S, Material, Row, cells_for_tray
@@ -34,7 +34,7 @@ MAKES: Mapping[str, str] = {
 """What each machine of a line file makes."""
 
 _FLUSH_NS = FLUSH_S * NS_PER_S
-_RACK_IDLE, _RACK_COMPLETE = 0, 3
+_RACK_IDLE, _RACK_COMPLETE, _RACK_WAITS = 0, 3, 7
 # What a soft short takes from the voltage of a cell at rest; a sound one loses about 0.1 mV a day. Assumed.
 _LEAK_V_H = {True: 5e-4, False: 5e-6}
 
@@ -188,13 +188,24 @@ class MetresOut(_Adapter):
 
 
 class TrayInOut(_Adapter):
-    """A formation rack that is filled from the line where it can take a tray, and whose formed cells go on."""
+    """A formation rack that is filled from the line where it can take a tray, and whose formed cells go on.
+
+    Until its tray is there, a rack that is idle says that it waits for one: nobody starts it then.
+    """
 
     def __init__(self, machine: Any, material: Material, at_ns: int) -> None:
         super().__init__(machine, material, at_ns)
         self._number = material.resume("formed", "cell")
         self._tray: list[Row] = []
         self._was_complete = False
+        self._waits = isinstance(machine, TakesTray) and material.made_here("cell")
+
+    def outputs(self) -> Mapping[str, Values]:
+        """The rack's own, but for the state of one that waits for its tray."""
+        shown = self._machine.outputs()
+        if self._waits and not self._tray and shown["rack_state"][0] == _RACK_IDLE:
+            return {**shown, "rack_state": np.array([float(_RACK_WAITS)])}
+        return dict(shown)
 
     def _cart(self, plant_ns: int) -> None:
         shown = self._machine.outputs()

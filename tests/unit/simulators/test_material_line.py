@@ -320,7 +320,9 @@ def test_a_rack_is_filled_where_it_can_be_and_its_formed_cells_go_on(rack: Any, 
     filler.flush()
     machine = join(rack, tmp_path, "rack1", line.file, START_NS)
     assert isinstance(machine, TrayInOut)
+    assert machine.outputs()["rack_state"][0] == (7 if takes else 0), "it waits for a tray"
     machine.advance(START_NS + 3600 * NS)
+    assert machine.outputs()["rack_state"][0] == 0
     assert [row["cell"] for row in rack.tray] == [f"filler1:{k:06d}" for k in (1, 2, 3)] * takes
     machine.write("state", np.array([3.0]))
     machine.advance(START_NS + 7200 * NS)
