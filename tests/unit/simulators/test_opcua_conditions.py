@@ -9,7 +9,7 @@ from asyncua import ua
 
 from configs.schema import OpcUaAlarm
 from simulators.servers.opcua_alarms import NORMAL, OFF_NORMAL, Alarm, Alarms, Event
-from simulators.servers.opcua_history import Ring
+from simulators.servers.opcua_history import Ring, Row
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -108,7 +108,7 @@ def test_options_that_make_no_alarm(options: dict[str, object], says: str) -> No
 def filled(values: int, most: int = 100) -> Ring:
     ring = Ring(most)
     for k in range(values):
-        ring.add(ua.DataValue(ua.Variant(float(k)), SourceTimestamp=T0 + timedelta(seconds=10 * k)))
+        ring.add(ua.DataValue(ua.Variant(float(k)), ua.StatusCode(), SourceTimestamp=T0 + timedelta(seconds=10 * k)))
     return ring
 
 
@@ -116,8 +116,8 @@ def at(seconds: float) -> datetime:
     return T0 + timedelta(seconds=seconds)
 
 
-def numbers(values: list[ua.DataValue]) -> list[float | None]:
-    return [None if v.Value is None else v.Value.Value for v in values]
+def numbers(rows: list[Row]) -> list[float | None]:
+    return [row[3] for row in rows]
 
 
 @pytest.mark.parametrize(
@@ -151,6 +151,19 @@ def test_raw_values_from_one_time_on() -> None:
 def test_the_oldest_value_goes_and_a_second_one_of_the_same_time_replaces() -> None:
     ring = filled(9, most=4)
     assert numbers(ring.raw(at(0), at(1000), 0, False)) == [5, 6, 7, 8]
-    ring.add(ua.DataValue(ua.Variant(99.0), SourceTimestamp=at(80)))
+    ring.add(ua.DataValue(ua.Variant(99.0), ua.StatusCode(), SourceTimestamp=at(80)))
     assert len(ring) == 4
     assert numbers(ring.raw(at(80), at(81), 0, False)) == [99.0]
+
+
+def test_a_kept_value_comes_back_as_it_was_shown() -> None:
+    ring = Ring(10)
+    shown = [
+        ua.DataValue(ua.Variant([1.0, 2.0], ua.VariantType.Double, is_array=True), ua.StatusCode(0), at(0), at(1)),
+        ua.DataValue(
+            ua.Variant(None, ua.VariantType.Null), ua.StatusCode(ua.StatusCodes.BadSensorFailure), at(2), at(3)
+        ),
+    ]
+    for value in shown:
+        ring.add(value)
+    assert [ring.value(row) for row in ring.raw(at(0), at(9), 0, False)] == shown
