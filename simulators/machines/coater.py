@@ -102,7 +102,8 @@ class Coater:
         air.blow(setpoints.flow, setpoints.exhaust_m3_s, fans)
         self.dryer.step(segment, self.heaters.air_c, air)
         air.step(self.heaters, self.dryer.evaporated_step_kg, self.dryer.heat_step_j, heating, fans)
-        self.gauge.step(web, normal[-1], more[_WANDER])
+        residual = self.dryer.residual_at(web.position_m - self.parameters.gauge_distance_m)
+        self.gauge.step(web, normal[-1], more[_WANDER], residual)
         self.wet_gauge.step(web, more[_WET], more[_WET_WANDER])
         more[3:5] = normal[-3:-1]
         self._row = more

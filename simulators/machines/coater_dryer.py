@@ -7,6 +7,7 @@ physics of a cell in kernels/drying.py.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -69,6 +70,8 @@ class Dryer:
         self.evaporated_kg = 0.0
         self.solvent_out_kg = 0.0
         self.dry_out_kg = 0.0
+        self._left: deque[float] = deque(maxlen=math.ceil(p.dryer_to_gauge_m / CELL_M) + 8)  # residuals, oldest first
+        self._left_last = -1  # number of the newest of them
         self.residual_fraction = math.nan
         self.binder_index = math.nan
         self.web_c = p.ambient_c
@@ -83,6 +86,11 @@ class Dryer:
         """Dry mass between die and exit."""
         growing = sum(s.dry_kg * part / s.length_m for s, part in self._growing)
         return float(self._cells[: self._count, k.DRY].sum()) * self._area + growing
+
+    def residual_at(self, position_m: float) -> float:
+        """Residual solvent of the web at that web position, not far behind the exit; 0 for bare foil."""
+        back = self._left_last - int(position_m / CELL_M)
+        return self._left[-1 - back] if 0 <= back < len(self._left) else 0.0
 
     def zone_web_c(self) -> list[float]:
         """Web temperature at each zone's end, of the last cell before it."""
@@ -173,6 +181,8 @@ class Dryer:
         self.residual_fraction = solvent / dry if coated else math.nan
         self.binder_index = float(cell[k.BINDER]) if coated else math.nan
         self.web_c = float(cell[k.WEB_C])
+        self._left.append(self.residual_fraction if coated else 0.0)
+        self._left_last = int(cell[k.ID])
         if self._on_dried is None:
             return
         seconds = cell[k.PER_ZONE : k.PER_ZONE + zones].copy()

@@ -51,8 +51,11 @@ class ScanningGauge:
         """True while it is off the web to find its zero."""
         return self._pause_s > 0.0
 
-    def step(self, web: CoaterWeb, normal: float, wander: float = 0.0) -> None:
-        """One inner step: move, look, and close the scan at the far edge. Two unit normal numbers."""
+    def step(self, web: CoaterWeb, normal: float, wander: float = 0.0, residual: float = 0.0) -> None:
+        """One inner step: move, look, and close the scan at the far edge. Two unit normal numbers.
+
+        `residual`: solvent per dry mass that is left in the web under a dry gauge; it weighs that too.
+        """
         self.drift += self._wander * wander
         self.offset_kg_m2 += self.fault_kg_m2_h * STEP_S / _HOUR_S
         self._since_standard_s += STEP_S
@@ -75,8 +78,7 @@ class ScanningGauge:
         self.web_position_m = place
         lane = min(self._p.lanes - 1, int(self.cross_position_m / self._p.width_m * self._p.lanes))
         seen = web.lane_loading(segment, lane)
-        if self._wet:
-            seen *= 1.0 + segment.solvent_kg / segment.dry_kg
+        seen *= 1.0 + (segment.solvent_kg / segment.dry_kg if self._wet else residual)
         self.loading_kg_m2 = seen * (1.0 + self._noise * normal + self.drift) + self.offset_kg_m2
         self._sums[lane] += self.loading_kg_m2
         self._counts[lane] += 1

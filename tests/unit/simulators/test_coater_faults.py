@@ -40,6 +40,16 @@ def test_a_clogged_lip_starves_its_lane_and_feeds_the_others() -> None:
     assert int(np.nanargmin(profile)) == 6
 
 
+def test_a_web_that_leaves_wet_looks_heavy_to_the_gauge() -> None:
+    rig = running(disturbance=0.0)
+    rig.write(web_speed_sp_m_s=0.3, pump_rate_sp_ml_s=3 * 3.25)
+    rig.to(2400)
+    residual = rig.show("residual_solvent_fraction")
+    assert residual > 0.02
+    assert rig.true("mass_loading_kg_m2") == pytest.approx(0.169, rel=1e-4)
+    assert rig.show("gauge_mass_loading_kg_m2") == pytest.approx(0.169 * (1.0 + residual), rel=0.005)
+
+
 def test_a_zone_without_heat_cools_and_leaves_solvent() -> None:
     rig = running()
     before = rig.show("residual_solvent_fraction")
