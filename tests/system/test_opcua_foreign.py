@@ -204,3 +204,42 @@ async def test_users_over_secured_channels(rig: Rig, folder: Path, mode: str, po
     assert list(operator.values()) == ["Good", 3]
     assert list(visitor.values()) == ["BadUserAccessDenied", 1]
     assert "BadUserAccessDenied" in nobody["error"] or "BadIdentityToken" in nobody["error"]
+
+
+async def while_subscribed(rig: Rig, *faults: tuple[str, dict[str, float]]) -> None:
+    """Break something for half a second as soon as the stranger listens."""
+    assert rig.server._server is not None
+    service = rig.server._server.iserver.subscription_service
+    while not any(  # noqa: ASYNC110 - another program decides when
+        sub.monitored_item_srv._monitored_items for sub in service.subscriptions.values()
+    ):
+        await asyncio.sleep(0.02)
+    await asyncio.sleep(0.5)
+    for name, settings in faults:
+        rig.fault(name, **settings)
+    await asyncio.sleep(0.5)
+    for name, settings in faults:
+        rig.fault(name, on=False, **settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "whole"),
+    [
+        ("cut", {}, True),
+        ("black_hole", {}, True),
+        ("slow", {"delay_s": 0.2}, True),
+        ("server_clock_skew", {"skew_s": -1e5}, True),
+        ("restart", {"down_s": 10.0}, False),  # what it forgot cannot be asked for again
+    ],
+)
+async def test_a_stranger_reads_on_after_a_fault(
+    rig: Rig, folder: Path, name: str, settings: dict[str, float], whole: bool
+) -> None:
+    step = ("subscription", ["Press.Parts", 100])
+    seen, _ = await asyncio.gather(stranger(rig, folder, step, retries=50), while_subscribed(rig, (name, settings)))
+    rows = seen["subscription"]
+    assert "error" not in rows, rows
+    counts = [row[0] for row in rows]
+    assert counts == sorted(set(counts))
+    if whole:
+        assert counts == list(range(counts[0], counts[0] + len(counts)))

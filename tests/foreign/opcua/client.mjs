@@ -1,5 +1,5 @@
 // node-opcua against the simulated OPC UA server: does what the JSON on standard input asks for, prints what it saw.
-// Input: { endpoint, folder, mode, policy, user: {userName, password}?, namespace, steps: [[name, argument], ...] }.
+// Input: { endpoint, folder, mode, policy, user: {userName, password}?, namespace, retries, steps: [[name, argument], ...] }.
 // Output: one JSON object, step by step; a step that failed has { error }.
 import * as certificates from "node-opcua-certificate-manager";
 import * as opcua from "node-opcua-client";
@@ -178,7 +178,7 @@ await manager.initialize();
 const client = OPCUAClient.create({
   applicationName: "stranger", endpointMustExist: false, clientCertificateManager: manager,
   securityMode: MessageSecurityMode[asked.mode ?? "None"], securityPolicy: SecurityPolicy[asked.policy ?? "None"],
-  connectionStrategy: { maxRetry: 0, initialDelay: 100 }, requestedSessionTimeout: 60000, keepSessionAlive: false,
+  connectionStrategy: { maxRetry: asked.retries ?? 0, initialDelay: 100, maxDelay: 300 }, requestedSessionTimeout: 60000, keepSessionAlive: false,
 });
 const out = {};
 try {

@@ -306,3 +306,25 @@ async def test_a_stopped_server_starts_again_without_its_past() -> None:
         start = datetime.fromtimestamp(START_NS / S, UTC)
         found = await force.read_raw_history(start, start + timedelta(hours=1), 1000)
         assert [v.Value.Value for v in found] == [None, 300.0, None]  # and the bounds that there are not
+
+
+@in_module_loop
+@pytest.mark.parametrize(
+    "noise",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        bytes(64),
+        b"HELF" + (8).to_bytes(4, "little"),
+        b"HELF" + (2**31).to_bytes(4, "little") + bytes(100),
+        b"MSGF" + (32).to_bytes(4, "little") + bytes(24),
+        b"OPNF" + (60).to_bytes(4, "little") + b"\xff" * 52,
+    ],
+)
+async def test_noise_harms_nobody_else(served: tuple[Rig, Client], noise: bytes) -> None:
+    rig, client = served
+    _, writer = await asyncio.open_connection("127.0.0.1", rig.port)
+    writer.write(noise)
+    await writer.drain()
+    assert await (await node(client, "Press.State")).read_value() >= 0
+    writer.close()
+    await writer.wait_closed()
