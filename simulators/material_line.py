@@ -35,8 +35,9 @@ MAKES: Mapping[str, str] = {
 
 _FLUSH_NS = FLUSH_S * NS_PER_S
 _RACK_IDLE, _RACK_COMPLETE, _RACK_WAITS = 0, 3, 7
-# What a soft short takes from the voltage of a cell at rest; a sound one loses about 0.1 mV a day. Assumed.
-_LEAK_V_H = {True: 5e-4, False: 5e-6}
+# Volts that a 5 Ah cell loses at rest per ampere-hour that leaks, near half charge: 0.9 V over its whole range.
+_V_PER_AH = 0.18
+_SOUND_LEAK_A = 30e-6  # of a rack that does not tell
 
 
 @runtime_checkable
@@ -222,6 +223,7 @@ class TrayInOut(_Adapter):
 
     def _unload(self, plant_ns: int) -> None:
         truth = self._machine.truth()
+        leak_a = truth.get("leak_a", np.full(len(truth["point"]), _SOUND_LEAK_A))
         tray = self._tray or [{"channel": c, "cell": "", "defects": []} for c in truth["point"].astype(int).tolist()]
         for cell in tray:
             k = cell["channel"] - 1
@@ -237,7 +239,7 @@ class TrayInOut(_Adapter):
                 "np_ratio": cell.get("np_ratio", math.nan),
                 "capacity_ah": float(truth["capacity_ah"][k]),
                 "first_cycle_efficiency": float(truth["first_cycle_efficiency"][k]),
-                "leak_v_h": _LEAK_V_H["soft_short" in cell["defects"]],
+                "leak_v_h": float(leak_a[k]) * _V_PER_AH,
             }
             self._material.add("formed", row)
         self._tray = []

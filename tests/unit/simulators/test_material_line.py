@@ -300,6 +300,7 @@ class Rack:
             "point": np.arange(1.0, 4.0),
             "capacity_ah": np.array([5.0, 5.3, 4.9]),
             "first_cycle_efficiency": np.array([0.87, 0.88, np.nan]),
+            "leak_a": np.array([30e-6, 3e-3, 30e-6]),
         }
 
 
@@ -332,7 +333,8 @@ def test_a_rack_is_filled_where_it_can_be_and_its_formed_cells_go_on(rack: Any, 
     assert [row["scrap"] for row in formed] == ["", "", "not formed"]
     cells = [row["cell"] for row in formed]
     assert cells == [f"{'filler1:' if takes else 'supply:cell:'}{k:06d}" for k in (1, 2, 3)]
-    assert (formed[1]["leak_v_h"] > 10 * formed[0]["leak_v_h"]) is takes
+    assert formed[1]["leak_v_h"] == pytest.approx(0.54e-3)
+    assert formed[1]["defects"] == ["soft_short"] * takes
 
 
 def test_a_real_rack_and_a_real_coater_are_joined(tmp_path: Path) -> None:
