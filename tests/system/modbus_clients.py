@@ -101,7 +101,7 @@ def mbpoll_at(endpoint: str) -> Poll:
         place, way = "127.0.0.1", ["-m", "tcp", "-p", _port(endpoint)]
 
     async def poll(*arguments: str, unit: int = 3, write: tuple[str, ...] = ()) -> tuple[int, str]:
-        command = [str(MBPOLL), *way, "-a", str(unit), "-0", "-1", "-o", "1", *arguments, place, *write]
+        command = [str(MBPOLL), *way, "-a", str(unit), "-0", "-1", "-o", "0.5", *arguments, place, *write]
         process = await asyncio.create_subprocess_exec(*command, stdout=-1, stderr=-2)
         printed, _ = await process.communicate()
         assert process.returncode is not None

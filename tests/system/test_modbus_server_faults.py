@@ -68,7 +68,7 @@ def break_(plant: Plant, name: str, on: bool = True, **settings: float) -> None:
 
 
 def plant_at(scheme: str, folder: Path, port: int, **modbus: Any) -> Plant:
-    return Plant(equipment(**{"timeout_s": 0.25, **modbus}), endpoint(scheme, folder, port), folder)
+    return Plant(equipment(**{"timeout_s": 0.2, **modbus}), endpoint(scheme, folder, port), folder)
 
 
 @BOTH
@@ -92,12 +92,15 @@ async def test_a_restart_is_a_gap_of_its_length(scheme: str, tmp_path: Path, fre
         assert len(await watcher.read()) == 3
 
 
-@BOTH
 @pytest.mark.asyncio
-@pytest.mark.parametrize(("name", "lost", "again"), [
-    ("cut", "closed the connection|did not answer", "closed the connection|did not answer|hung up"),
-    ("black_hole", "did not answer", "did not answer"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("scheme", "name", "lost", "again"),
+    [
+        ("modbus.tcp", "cut", "closed the connection", "closed the connection|hung up"),
+        ("modbus.tcp", "black_hole", "did not answer", "did not answer"),
+        ("modbus.rtu", "cut", "did not answer", "did not answer"),
+    ],
+)
 async def test_what_is_silent_or_cut_is_lost_and_comes_back(
     scheme: str, name: str, lost: str, again: str, tmp_path: Path, free_port: Callable[[], int]
 ) -> None:
@@ -137,7 +140,7 @@ async def test_a_late_serial_answer_is_not_taken_for_that_to_the_next_request_of
     channels = whole.model_copy(update={"group": whole.group[:1]})
     async with running(Plant(whole, endpoint("modbus.rtu", tmp_path, 0), tmp_path, seen_as=channels)) as plant:
         watcher = Watcher(plant)
-        for delay_s in (0.21, 0.25, 0.3, 0.35):
+        for delay_s in (0.3, 0.5):  # within and after the time that the line is heard out
             break_(plant, "slow", delay_s=delay_s)
             await watcher.lose("did not answer within 0.2 s")
             break_(plant, "slow", on=False)
@@ -195,7 +198,7 @@ async def test_a_unit_that_is_silent_on_a_serial_line_costs_the_line_after_the_o
         break_(plant, "unit_silent", unit=7)
         for _ in range(3):
             assert set(await watcher.read()) == {"channel", "door"}
-            await watcher.lose("did not answer within 0.25 s, reading input registers 100 to 100 of unit 7")
+            await watcher.lose("did not answer within 0.2 s, reading input registers 100 to 100 of unit 7")
             await plant.driver.start()
         break_(plant, "unit_silent", on=False)
         assert set(await watcher.read()) == {"channel", "door", "board"}
