@@ -335,6 +335,9 @@ def test_a_rack_is_filled_where_it_can_be_and_its_formed_cells_go_on(rack: Any, 
     assert cells == [f"{'filler1:' if takes else 'supply:cell:'}{k:06d}" for k in (1, 2, 3)]
     assert formed[1]["leak_v_h"] == pytest.approx(0.54e-3)
     assert formed[1]["defects"] == ["soft_short"] * takes
+    machine.write("state", np.array([0.0]))
+    machine.advance(START_NS + 10800 * NS)
+    assert machine.outputs()["rack_state"][0] == (7 if takes else 0), "reset, it waits for the next: two cells are left"
 
 
 def test_a_real_rack_and_a_real_coater_are_joined(tmp_path: Path) -> None:
