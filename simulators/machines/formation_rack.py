@@ -1,4 +1,4 @@
-"""Formation rack: registers, commands and watchdog over the cells of rack_kernel. No protocol and no wall clock.
+"""Formation rack: registers, commands and watchdog over the cells of rack_cells. No protocol and no wall clock.
 
 Seconds of plant time are the inner grid, aligned to the epoch: how advance() is chopped changes nothing. A command acts
 at the next advance after command_seq has changed. The watchdog is armed by start and resume.
@@ -6,14 +6,19 @@ at the next advance after command_seq has changed. The watchdog is armed by star
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
 from configs.schema import Access, Equipment, ValueType
+from kernels.spm import S as Cell
+from simulators.faults import FaultKind, Settings
 from simulators.machine import Values
-from simulators.machines.formation_cell import draw_parameters, fresh_state, potential_tables
-from simulators.machines.rack_kernel import P, Phase, S, ambient_kernel, resistances_kernel, run_kernel
+from simulators.machines.formation_cell import Spread
+from simulators.machines.rack_cells import Cells
+from simulators.machines.rack_faults import DEFECTS, FAULTS
+from simulators.machines.rack_kernel import Phase, S, ambient_kernel
 from simulators.machines.rack_noise import NoiseSource
 from simulators.machines.rack_programme import faults_of, programme_from
 from simulators.machines.rack_states import CommandResult, RackCommand, RackEvent, RackFault, RackState, after
@@ -35,21 +40,17 @@ _FORGOTTEN = ("command", "command_seq", "heartbeat")
 class FormationRack:
     """64 channels (as many as the equipment type says), each with a cell of its own.
 
-    Parameters: `ambient_c` (mean temperature of the room), `truth_period_s`.
+    Parameters: `ambient_c` (mean temperature of the room), `truth_period_s`, `spread_loading` and so on (SD of each
+    field of Spread), `defects` (a text: `soft_short:17:20, dry_cell:3`).
     """
+
+    defects: Mapping[str, FaultKind] = DEFECTS
+    faults: Mapping[str, FaultKind] = FAULTS
 
     def __init__(
         self, equipment: Equipment, start_ns: int, seed: int, parameters: Mapping[str, int | float | str | bool]
     ) -> None:
-        options: dict[str, float] = {"ambient_c": AMBIENT_C, "truth_period_s": 60.0}
-        for name, value in parameters.items():
-            if name not in options:
-                raise ValueError(f"formation_rack has no parameter '{name}'; it has: {', '.join(sorted(options))}")
-            if isinstance(value, str | bool):
-                raise ValueError(f"formation_rack: parameter '{name}' is a number, not {value!r}")
-            options[name] = float(value)
-        if options["truth_period_s"] < 1:
-            raise ValueError("formation_rack: truth_period_s is at least 1")
+        options, spread, defects = _options(parameters)
         found = equipment.find("voltage_v")
         if found is None:
             raise ValueError(f"equipment type '{equipment.name}' is not a formation rack: it has no tag voltage_v")
@@ -58,11 +59,9 @@ class FormationRack:
         self.channels = found[0].points
         self._ambient_c = options["ambient_c"]
         rng = np.random.default_rng(seed)
-        self._p, loss_ah = draw_parameters(rng, self.channels)
-        self._s = fresh_state(self._p, loss_ah, self._ambient_c)
+        self._cells = Cells(rng, self.channels, spread, defects, self._ambient_c)
+        self._s = self._cells.s
         self._noise = NoiseSource(int(rng.integers(0, 2**63)), self.channels)
-        self._tables = potential_tables()
-        self._tray = np.zeros(1)
         self._tick = start_ns // NS_PER_S
         self._beat_tick = self._tick
         self._armed_tick = self._tick
@@ -70,6 +69,7 @@ class FormationRack:
         self._result = CommandResult.NONE
         self._state = RackState.IDLE
         self._fault_bits = 0
+        self._emergency = False
         self._programme, self._programme_id, self._steps = _NO_PROGRAMME, 0, 0
         self._tags = {tag.name: (group.points, tag) for group in equipment.group for tag in group.tag}
         self._holding = {
@@ -122,19 +122,23 @@ class FormationRack:
     def _run(self, ticks: int) -> int:
         noise = self._noise.draw(self._tick, ticks)
         running = self._state is RackState.RUNNING
-        done: int = run_kernel(
-            self._tick,
-            ticks,
-            running,
-            self._programme,
-            noise,
-            self._ambient_c,
-            self._tray,
-            self._p,
-            self._s,
-            *self._tables,
-        )
-        return done
+        return self._cells.run(self._tick, ticks, running, self._programme, noise, self._ambient_c)
+
+    def fault(self, name: str, on: bool, settings: Settings) -> None:
+        """Begin or end a fault at the present plant time. Raises ValueError for what this rack cannot take."""
+        if name not in FAULTS:
+            raise ValueError(f"nothing called '{name}' breaks in a formation rack; it has: {', '.join(FAULTS)}")
+        if name == "estop":
+            FAULTS[name].complete(name, settings)
+            self._emergency = on
+            if on:
+                self._happen(RackEvent.EMERGENCY_STOP)
+            return
+        self._cells.fault(name, on, settings)
+
+    def take_tray(self, cells: Iterable[Mapping[str, Any]]) -> None:
+        """Cells of the line instead of the seed's; channels that no row names stay empty."""
+        self._cells.take_tray(cells)
 
     @property
     def _timeout_s(self) -> int:
@@ -160,6 +164,8 @@ class FormationRack:
             self._fault_bits |= RackFault.HEARTBEAT_LOST
         if event is RackEvent.TOO_HOT:
             self._fault_bits |= RackFault.OVER_TEMPERATURE
+        if event is RackEvent.EMERGENCY_STOP:
+            self._fault_bits |= RackFault.EMERGENCY_STOP
 
     def _take_command(self) -> None:
         seq = int(self._holding["command_seq"][0])
@@ -175,7 +181,7 @@ class FormationRack:
 
     def _obey(self, command: RackCommand) -> CommandResult:
         to = after(self._state, command)
-        if to is None or (command is RackCommand.RESUME and not self._beat_is_fresh):
+        if to is None or self._emergency or (command is RackCommand.RESUME and not self._beat_is_fresh):
             return CommandResult.REFUSED_IN_THIS_STATE
         if command is RackCommand.START and not self._take_programme():
             self._state = RackState.REFUSED
@@ -240,7 +246,7 @@ class FormationRack:
             "channels_running": one * in_programme,
             "voltage_v": s[S.SHOWN_VOLTAGE_V].copy(),
             "current_a": s[S.SHOWN_CURRENT_A].copy(),
-            "temperature_c": s[S.TEMPERATURE_C].copy(),
+            "temperature_c": self._cells.cell_s[Cell.TEMPERATURE_C].copy(),
             "state": s[S.SHOWN_STATE].copy(),
             "step": s[S.SHOWN_STEP].copy(),
             "fault_bits": s[S.FAULT_BITS].copy(),
@@ -256,21 +262,36 @@ class FormationRack:
         }
 
     def truth(self) -> Mapping[str, Values]:
-        """True state per channel.
+        """True state per channel; NaN where there is no cell.
 
-        soc: charge above the discharged end after formation, over capacity_ah (the charge between 2.5 and 4.2 V at
-        rest). r0_ohm at the present charge and temperature. first_cycle_efficiency from true currents, NaN until the
-        first cycle's discharge has ended.
+        soc: charge above the discharged end over capacity_ah, which is the charge between 2.5 and 4.2 V at rest with
+        the lithium that the film has left: during the first charge both move. r0_ohm: ohmic and charge transfer, for a
+        small current, at the present charge and temperature. first_cycle_efficiency from true currents, NaN until the
+        first cycle's discharge has ended. x, y: mean stoichiometries; sei_ah: lithium in the film; leak_a: current
+        inside the cell, a short's included.
         """
-        p, s = self._p, self._s
-        cycle_over = (s[S.PHASE] == Phase.DONE) | (s[S.SHOWN_CYCLE] > self._programme[0, 1])
-        known = cycle_over & (s[S.TRUE_CHARGE_AH] > 0) & (s[S.TRUE_DISCHARGE_AH] > 0)
-        charged = np.where(known, s[S.TRUE_CHARGE_AH], 1.0)
-        return {
-            "point": np.arange(1.0, self.channels + 1.0),
-            "soc": (s[S.X] - p[P.X_EMPTY]) / (p[P.X_FULL] - p[P.X_EMPTY]),
-            "capacity_ah": p[P.CAPACITY_AH].copy(),
-            "r0_ohm": np.array([resistances_kernel(c, p, s)[0] for c in range(self.channels)]),
-            "temperature_c": s[S.TEMPERATURE_C].copy(),
-            "first_cycle_efficiency": np.where(known, s[S.TRUE_DISCHARGE_AH] / charged, np.nan),
-        }
+        s = self._s
+        return self._cells.truth((s[S.PHASE] == Phase.DONE) | (s[S.SHOWN_CYCLE] > self._programme[0, 1]))
+
+
+def _options(parameters: Mapping[str, int | float | str | bool]) -> tuple[dict[str, float], Spread, str]:
+    """Plain parameters, spread and defects. Raises ValueError."""
+    defaults = Spread()
+    options = {"ambient_c": AMBIENT_C, "truth_period_s": 60.0}
+    options |= {f"spread_{name}": getattr(defaults, name) for name in Spread.names()}
+    defects = ""
+    for name, value in parameters.items():
+        if name == "defects" and isinstance(value, str):
+            defects = value
+            continue
+        if name not in options:
+            known = ", ".join(sorted([*options, "defects"]))
+            raise ValueError(f"formation_rack has no parameter '{name}'; it has: {known}")
+        if isinstance(value, str | bool):
+            raise ValueError(f"formation_rack: parameter '{name}' is a number, not {value!r}")
+        if name.startswith("spread_") and not 0 <= value <= 0.3:
+            raise ValueError(f"formation_rack: {name} is from 0 to 0.3, not {value:g}")
+        options[name] = float(value)
+    if options["truth_period_s"] < 1:
+        raise ValueError("formation_rack: truth_period_s is at least 1")
+    return options, Spread(*(options[f"spread_{name}"] for name in Spread.names())), defects

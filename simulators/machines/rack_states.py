@@ -49,6 +49,7 @@ class RackEvent(Enum):
     ALL_FAULTED = "no channel left without a fault"
     HEARTBEAT_LOST = "heartbeat lost"
     TOO_HOT = "too hot"
+    EMERGENCY_STOP = "emergency stop"
 
 
 class RackFault(IntEnum):
@@ -57,6 +58,7 @@ class RackFault(IntEnum):
     HEARTBEAT_LOST = 1
     OVER_TEMPERATURE = 2
     PROGRAMME_INVALID = 4
+    EMERGENCY_STOP = 8
 
 
 TABLE: Mapping[tuple[RackState, RackCommand | RackEvent], RackState] = {
@@ -76,6 +78,8 @@ TABLE: Mapping[tuple[RackState, RackCommand | RackEvent], RackState] = {
     (RackState.RUNNING, RackEvent.HEARTBEAT_LOST): RackState.HELD,
     (RackState.RUNNING, RackEvent.TOO_HOT): RackState.ABORTED,
     (RackState.HELD, RackEvent.TOO_HOT): RackState.ABORTED,
+    (RackState.RUNNING, RackEvent.EMERGENCY_STOP): RackState.ABORTED,
+    (RackState.HELD, RackEvent.EMERGENCY_STOP): RackState.ABORTED,
 }
 
 

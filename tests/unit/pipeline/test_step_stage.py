@@ -99,7 +99,7 @@ def test_every_step_that_ends_has_its_estimates(fine: list[Frame]) -> None:
     r30, r10 = (by_channel(fine, "cell_pulse", f"r_{s}s_ohm", PULSE_STEP) for s in (30, 10))
     total = by_channel(fine, "cell_ecm", "total_ohm", PULSE_STEP)
     for channel in range(1, CHANNELS + 1):
-        assert 0.025 < r10[channel] < r30[channel] < 0.06
+        assert 0.025 < r10[channel] < r30[channel] < 0.07  # at 6 % of charge, where the voltage is steep
         assert 0.8 < total[channel] / r30[channel] < 1.0, "the circuit has the open-circuit voltage's drift apart"
     assert set(by_channel(fine, "cell_rest", "status", 2.0).values()) <= {status.OK, status.NOT_IDENTIFIABLE}
 
