@@ -25,6 +25,8 @@ from simulators.machine import Machine
 from simulators.machines import build_machine
 from simulators.proxy.front import server_builder
 from simulators.proxy.kinds import NETWORK_FAULTS
+from simulators.servers.modbus import ModbusServer
+from simulators.servers.opcua import OpcUaServer
 from simulators.timebase import NS_PER_S, TimeBase
 
 S = NS_PER_S
@@ -36,6 +38,8 @@ MUST_BE_THERE = {
     "die_lip_clog",
     "dryer_zone_fails",
     "splice",
+    "short_in_one_cell",
+    "hot_tray",
     "network_storm",
     "power_fail",
 }
@@ -126,11 +130,17 @@ def test_the_days_that_people_ask_for_are_there() -> None:
     assert all(load_scenario(name, _line()).file.text for name in SCENARIOS if name != "good_day")
 
 
+_OF_THE_WIRE = {*NETWORK_FAULTS, *ModbusServer.faults, *OpcUaServer.faults}
+
 _EXPECTED: Mapping[str, tuple[str, ...]] = {
     "die_lip_clog": ("lane_mass_loading_kg_m2", "gauge_mass_loading_kg_m2"),
     "heater_fails": ("zone_temperature_c", "residual_solvent_fraction", "web_temperature_c"),
     "fan_fails": ("web_temperature_c", "residual_solvent_fraction"),
     "splice": ("lane_mass_loading_kg_m2",),
+    "soft_short": ("voltage_v",),
+    "hot_tray": ("temperature_c",),
+    "loose_contact": ("voltage_v",),
+    "channel_trip": ("current_a", "fault_bits"),
 }
 """What a fault of a machine must show in, by its kind."""
 
@@ -140,7 +150,7 @@ def test_a_scenarios_faults_are_logged_and_visible(name: str, good_day: Callable
     scenario = load_scenario(name, _line()).file
     for device in dict.fromkeys(fault.device for fault in scenario.fault):
         mine = [fault for fault in scenario.fault if fault.device == device]
-        handed_on = all(fault.kind in NETWORK_FAULTS for fault in mine)
+        handed_on = all(fault.kind in _OF_THE_WIRE for fault in mine)
         until_s = max(fault.at_s for fault in mine) + (LOOK_S if handed_on else LATE_S)
         day, good = _play(device, name, until_s, tmp_path), good_day(device)
         before = [at for at in day.shown if at < min(fault.at_s for fault in mine)]
@@ -201,3 +211,19 @@ def test_a_failed_heater_cools_its_zone_only(good_day: Callable[[str], Day], tmp
     cooler = good.shown[8900].outputs["zone_temperature_c"] - day.shown[8900].outputs["zone_temperature_c"]
     assert cooler[1] > 20.0
     assert abs(np.delete(cooler, 1)).max() < 5.0
+
+
+def test_a_short_shows_in_its_own_channel_only(good_day: Callable[[str], Day], tmp_path: Path) -> None:
+    day, good = _play("rack1", "short_in_one_cell", 14_400.0, tmp_path), good_day("rack1")
+    lower = good.shown[14_400].outputs["voltage_v"] - day.shown[14_400].outputs["voltage_v"]
+    assert int(np.argmax(lower)) == 16
+    assert lower[16] > 0.01
+    assert abs(np.delete(lower, 16)).max() < 0.002
+
+
+def test_a_tray_without_fans_is_warmer_everywhere(good_day: Callable[[str], Day], tmp_path: Path) -> None:
+    day, good = _play("rack1", "hot_tray", 14_400.0, tmp_path), good_day("rack1")
+    warmer = day.shown[14_400].outputs["temperature_c"] - good.shown[14_400].outputs["temperature_c"]
+    assert (warmer > 7.0).all()
+    assert (warmer < 11.0).all()
+    assert day.shown[14_400].outputs["current_a"][63] == 0.0  # tripped
