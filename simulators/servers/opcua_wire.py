@@ -63,6 +63,11 @@ class Valve:
         """The transport's."""
         return self._transport.get_extra_info(name)
 
+    @property
+    def gone(self) -> bool:
+        """Whether nobody is at the other end any more."""
+        return self._transport.is_closing()
+
     def write(self, data: bytes) -> None:
         """Send now, or later, after all that waits."""
         if not self._waiting and not self._line.dead and not self._line.delay_s:
@@ -114,6 +119,13 @@ class PlcProcessor(UaProcessor):  # type: ignore[misc]
         if algohdr.SecurityPolicyURI != _NONE_URI and algohdr.SenderCertificate:
             self.iserver.security.check_peer(bytes(algohdr.SenderCertificate))
         super().open_secure_channel(algohdr, seqhdr, body)
+
+    def get_publish_request(self, subscription_id: int) -> Any:
+        """None for a connection that has gone: its publish requests went with it, and what is to be told waits.
+
+        asyncua would go on answering them into the void, for the client to ask for again message by message.
+        """
+        return None if self.valve.gone else super().get_publish_request(subscription_id)
 
     async def process(self, header: Any, body: Any) -> Any:
         """What goes wrong before there is a session ends the connection with an error message (Part 6, 7.1.5)."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import tomllib
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -15,12 +16,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import pytest_asyncio
 
-from configs.schema import Access, ValueType
+import configs
+from configs.schema import Access, Equipment, ValueType
+from simulators.servers.opcua import OpcUaServer
 from simulators.servers.opcua_units import unit_id
-from tests.unit.simulators.opcua_rig import NAMESPACE, START_NS, Rig, S
+from tests.unit.simulators.opcua_rig import NAMESPACE, START_NS, Rig, S, some_port
 
 FOREIGN = Path(__file__).parents[1] / "foreign" / "opcua"
 pytestmark = [
@@ -76,14 +80,14 @@ async def _scan(rig: Rig) -> None:
     count = 0
     while True:
         count += 1
-        force = 850.0 + count / 1e3 if count % 50 < 10 else float(count)
-        await rig.scan(force_n=force if force < 1e9 else 0.0, parts=count)
+        force = 850.0 + count % 100 / 10 if count % 50 < 10 else float(count % 500)
+        await rig.scan(force_n=force, parts=count)
         await asyncio.sleep(0.02)
 
 
-async def stranger(rig: Rig, folder: Path, *steps: tuple[str, Any], **how: Any) -> dict[str, Any]:
+async def stranger(endpoint: str, folder: Path, *steps: tuple[str, Any], **how: Any) -> dict[str, Any]:
     """What node-opcua saw."""
-    asked = {"endpoint": rig.endpoint, "folder": str(folder), "namespace": NAMESPACE, "steps": steps} | how
+    asked = {"endpoint": endpoint, "folder": str(folder), "namespace": NAMESPACE, "steps": steps} | how
     process = await asyncio.create_subprocess_exec(
         "node", str(FOREIGN / "client.mjs"), cwd=folder, stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
@@ -101,26 +105,56 @@ async def stranger(rig: Rig, folder: Path, *steps: tuple[str, Any], **how: Any) 
     return found
 
 
+def check_types(equipment: Equipment, seen: dict[str, Any]) -> None:
+    """Hold what the stranger saw against the equipment file."""
+    assert equipment.opcua is not None
+    kept = equipment.opcua.server.history
+    for group in equipment.group:
+        for tag in group.tag:
+            path = str(tag.address)[2:]
+            told = seen[path]
+            assert told["dataType"] == told["variant"] == TYPES[tag.type], path
+            array = group.points > 1
+            assert (told["rank"], told["dimensions"]) == ((1, [group.points]) if array else (-1, [])), path
+            assert told["length"] == (group.points if array else None), path
+            assert told["access"] & 0b11 == (0b01 if tag.access is Access.READ else 0b11), path
+            assert told["historizing"] == (tag.name in kept), path
+            assert (told["access"] & 0b100 > 0) == told["historizing"], path
+            assert (told["status"], told["nodeClass"]) == ("Good", 2), path
+            assert told["source"].startswith("2025"), path  # plant time
+            assert told["server"] > "2026", path
+
+
+def paths(equipment: Equipment) -> list[str]:
+    """Browse paths of all tags below Objects, with dots."""
+    return [str(tag.address)[2:] for group in equipment.group for tag in group.tag]
+
+
 async def test_every_tag_has_the_type_that_the_equipment_file_says(rig: Rig, folder: Path) -> None:
-    tags = {str(t.address)[2:]: (g, t) for g in rig.equipment.group for t in g.tag}
-    seen = (await stranger(rig, folder, ("conformance", list(tags))))["conformance"]
-    for path, (group, tag) in tags.items():
-        told = seen[path]
-        assert told["dataType"] == told["variant"] == TYPES[tag.type], path
-        array = group.points > 1
-        assert (told["rank"], told["dimensions"]) == ((1, [group.points]) if array else (-1, [])), path
-        assert told["length"] == (group.points if array else None), path
-        assert told["access"] & 0b11 == (0b01 if tag.access is Access.READ else 0b11), path
-        assert told["historizing"] == (tag.name in {"force_n", "zone_c"}), path
-        assert (told["access"] & 0b100 > 0) == told["historizing"], path
-        assert (told["status"], told["nodeClass"]) == ("Good", 2), path
-        assert told["source"].startswith("2025"), path  # plant time
-        assert told["server"] > "2026", path
+    seen = await stranger(rig.endpoint, folder, ("conformance", paths(rig.equipment)))
+    check_types(rig.equipment, seen["conformance"])
+
+
+async def test_the_coater_has_the_types_that_its_file_says(folder: Path) -> None:
+    file = Path(configs.__file__).parent / "equipment" / "slot_die_coater.toml"
+    coater = Equipment.model_validate(tomllib.loads(file.read_text()))
+    assert coater.opcua is not None
+    outputs = {tag.name: np.zeros(group.points) for group in coater.group for tag in group.tag}
+    endpoint = f"opc.tcp://127.0.0.1:{some_port()}/coater1"
+    server = OpcUaServer(coater, endpoint, lambda *_: None)
+    await server.publish(outputs, START_NS)
+    await server.start()
+    try:
+        step = ("conformance", paths(coater))
+        seen = await stranger(endpoint, folder, step, namespace=coater.opcua.namespace)
+    finally:
+        await server.stop()
+    check_types(coater, seen["conformance"])
 
 
 async def test_reading_writing_browsing_and_limits(rig: Rig, folder: Path) -> None:
     seen = await stranger(
-        rig,
+        rig.endpoint,
         folder,
         ("analog", "Press.Force"),
         ("write", ["Press.ForceSetpoint", "Double", 250.0]),
@@ -148,7 +182,7 @@ async def test_reading_writing_browsing_and_limits(rig: Rig, folder: Path) -> No
 
 
 async def test_a_subscription_misses_nothing(rig: Rig, folder: Path) -> None:
-    rows = (await stranger(rig, folder, ("subscription", ["Press.Parts", 60])))["subscription"]
+    rows = (await stranger(rig.endpoint, folder, ("subscription", ["Press.Parts", 60])))["subscription"]
     counts = [row[0] for row in rows]
     assert counts == list(range(counts[0], counts[0] + len(counts)))
     times = [datetime.fromisoformat(row[1]) for row in rows]
@@ -160,7 +194,7 @@ async def test_methods_alarms_and_the_past(rig: Rig, folder: Path) -> None:
     start = datetime.fromtimestamp(START_NS / S, UTC)
     rig.machine.set(press_state=4)
     seen = await stranger(
-        rig,
+        rig.endpoint,
         folder,
         ("call", ["Press", "Start"]),
         ("call", ["Press", "Start"]),
@@ -198,7 +232,7 @@ async def test_users_over_secured_channels(rig: Rig, folder: Path, mode: str, po
     steps = (("write", ["Press.ForceSetpoint", "Double", 300.0]), ("userAccess", "Press.ForceSetpoint"))
     how = {"mode": mode, "policy": policy}
     operator, visitor, nobody = [
-        await stranger(rig, folder, *steps, user={"userName": name, "password": password}, **how)
+        await stranger(rig.endpoint, folder, *steps, user={"userName": name, "password": password}, **how)
         for name, password in (("operator", "turn-the-knob"), ("visitor", "look"), ("operator", "guess"))
     ]
     assert list(operator.values()) == ["Good", 3]
@@ -236,7 +270,9 @@ async def test_a_stranger_reads_on_after_a_fault(
     rig: Rig, folder: Path, name: str, settings: dict[str, float], whole: bool
 ) -> None:
     step = ("subscription", ["Press.Parts", 100])
-    seen, _ = await asyncio.gather(stranger(rig, folder, step, retries=50), while_subscribed(rig, (name, settings)))
+    seen, _ = await asyncio.gather(
+        stranger(rig.endpoint, folder, step, retries=50), while_subscribed(rig, (name, settings))
+    )
     rows = seen["subscription"]
     assert "error" not in rows, rows
     counts = [row[0] for row in rows]
