@@ -54,7 +54,7 @@ DRAIN_AWAY_S = 3.0
 COMPILED_S = 1.5
 """Wall seconds beyond which a kernel was compiled rather than loaded from the cache, and is worth a line."""
 
-LATE_S = 60.0
+LATE_S = 90.0
 """Wall seconds that a complete run waits for kernels that still compile: a cold start of a short run."""
 
 CANCEL_AGAIN_S = 5.0

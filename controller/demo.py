@@ -37,7 +37,7 @@ ERROR = "error: "
 WATCH_S = 0.5
 MAX_RESTARTS = 3
 CONTROLLER_READY_S = 180.0
-CONTROLLER_STOP_S = 120.0
+CONTROLLER_STOP_S = 150.0
 """Wall seconds that the controller may take to finish and to drain its sinks before it is killed; it takes less."""
 
 Say = Callable[[str], None]
