@@ -60,10 +60,12 @@ class Cells:
         self._apply()
 
     def _apply(self) -> None:
+        before = self.cell_p.copy()
         self.p[:], self.cell_p[:] = self._made_p, self._made_cell_p
         for (name, c), value in self._broken.items():
             act(name, c, value, self.cell_p, self.p)
-        self.cell_s[Cell.AT_C] = -1e9  # what was kept for speed holds no more
+        changed = (before != self.cell_p).any(axis=0)
+        self.cell_s[Cell.AT_C, changed] = -1e9  # what was kept for speed holds no more
 
     def take_tray(self, cells: Iterable[Mapping[str, Any]]) -> None:
         """Cells of the line, as simulators.material.cells_for_tray gives them; channels not named are empty.
