@@ -68,7 +68,7 @@ class OpcUaServer:
         self._line = Line()
         self._broken = Broken()
         self._quality: dict[str, ua.StatusCode] = {}  # by tag, what is not good
-        self._down_until_ns: int | None = None  # plant time; None: it listens
+        self._down_ns: int | None = None  # plant nanoseconds until it listens again; None: it listens
         self._server: PlcUaServer | None = None
         self._conditions = Conditions()
         self._space = Space(equipment, self._conditions)
@@ -93,7 +93,7 @@ class OpcUaServer:
         self._parked = None
         gc.freeze()
         self._server = server
-        self._down_until_ns = self._broken.down_s = None
+        self._down_ns = self._broken.down_s = None
         try:
             await self._build(server)
             await server.start()
@@ -139,27 +139,30 @@ class OpcUaServer:
         for node in self._space.nodes.values():
             node.shown = node.ring = None
 
-    async def _restart(self, server: PlcUaServer, plant_ns: int, down_s: float) -> None:
-        """Go down until a plant time; the nodes may have other identifiers then."""
+    async def _restart(self, server: PlcUaServer, down_s: float) -> None:
+        """Go down for a while; the nodes may have other identifiers then."""
         await server.deafen()
-        self._down_until_ns = plant_ns + round(down_s * _NS_PER_S)
+        self._down_ns = round(down_s * _NS_PER_S)
         await self._build(server)
 
     # --- scans ---------------------------------------------------------------------------------------------------
 
     async def publish(self, outputs: Mapping[str, Values], plant_ns: int) -> None:
         """Show what changed since the last scan. Nothing yields to clients in between."""
+        # The device's own clock may have been set back.
+        passed_ns = max(0, plant_ns - self._last[1]) if self._last is not None else 0
         self._last = (outputs, plant_ns)
         server = self._server
         if server is None:
             return
         if self._broken.down_s is not None:
             down_s, self._broken.down_s = self._broken.down_s, None
-            await self._restart(server, plant_ns, down_s)
+            await self._restart(server, down_s)
         else:
             await self._show_scan(server, outputs, plant_ns)
-        if self._down_until_ns is not None and plant_ns >= self._down_until_ns:
-            self._down_until_ns = None
+            self._down_ns = None if self._down_ns is None else max(0, self._down_ns - passed_ns)
+        if self._down_ns == 0:
+            self._down_ns = None
             await server.listen()
 
     async def _show_scan(self, server: PlcUaServer, outputs: Mapping[str, Values], plant_ns: int) -> None:
@@ -275,8 +278,9 @@ class OpcUaServer:
             self._line.delay_s = float(settings["delay_s"]) if on else 0.0
         else:
             self._broken.ask(name, on, settings)
-            if name == "restart" and not on:
-                self._down_until_ns = self._last[1] if self._down_until_ns is not None and self._last else None
+            if name == "restart" and not on:  # before its time, or before it has begun
+                self._down_ns = None if self._down_ns is None else 0
+                self._broken.down_s = None if self._broken.down_s is None else 0.0
         if name == "bad_status":
             node = self._space.by_tag.get(str(settings["tag"]))
             if node is not None:

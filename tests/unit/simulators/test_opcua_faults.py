@@ -199,3 +199,15 @@ async def test_the_servers_own_time_is_wrong(rig: Rig) -> None:
 async def test_faults_that_there_are_not(rig: Rig, name: str, settings: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         rig.server.fault(name, True, settings)
+
+
+async def test_a_restart_that_begins_and_ends_between_two_scans(rig: Rig) -> None:
+    client = rig.client()
+    await client.connect()
+    rig.fault("restart", down_s=3600.0)
+    rig.fault("restart", on=False, down_s=3600.0)
+    await rig.scan()
+    assert listens(rig.port)
+    await gone(client)
+    assert rig.server._server is not None
+    assert not rig.server._server.iserver._external_sessions
