@@ -45,8 +45,7 @@ Speed = Annotated[
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Run folder; default: under runs/.")]
 
 ScenarioOf = Annotated[
-    str | None,
-    typer.Option("--scenario", metavar="NAME|FILE", help="What breaks when: a name of simulate --list, or a file."),
+    str | None, typer.Option("--scenario", metavar="NAME|FILE", help="What breaks when; simulate --list names them.")
 ]
 
 
