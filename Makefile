@@ -6,10 +6,10 @@ READY  := $(VENV)/.ready
 PEERS  := $(VENV)/.peers
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check peers bench format clean
+.PHONY: help demo test test-long check peers bench format clean
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Pinned versions, so that a demo next year installs what was tested today.
 $(READY): pyproject.toml constraints.txt
@@ -28,7 +28,10 @@ demo: $(READY) ## run a simulated line: 24 h of plant time in about 90 s, live p
 	@$(BIN)/celltwin demo
 
 test: $(READY) ## run the tests (within five minutes on two cores; they wait for each other's programs, hence three workers)
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m 'not long'
+
+test-long: $(READY) ## the tests that take minutes: broken networks, scenarios, foreign clients, the pilot line
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m long
 
 check: $(READY) ## lint, format, types, import contracts
 	@$(BIN)/ruff check .

@@ -1,7 +1,7 @@
 """Kernels that may come late: compiled apart while the line already runs, then loaded here. No twin, no Frame.
 
 A first start compiles for minutes what only the end of a step, a rest or a metre of web needs. That is done by a
-process of its own at the lowest priority, whose result is Numba's cache on disk; loading from there takes a fraction of
+process of its own at a low priority, whose result is Numba's cache on disk; loading from there takes a fraction of
 a second. What needs these kernels keeps its inputs until `ready`.
 """
 
@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 
 COMPILE_LIMIT_S = 900.0
 """Wall seconds after which the other process is ended, and the kernels are compiled here instead."""
+
+NICE = 10
+"""A tenth of a busy processor. The lowest priority would wait for ever on a box that other programs keep busy."""
 
 PROGRAM = "import sys; from kernels.warm_up import warm_up; warm_up(only=sys.argv[1:])"
 
@@ -69,10 +72,10 @@ class Late:
 
 
 def _be_nice() -> None:
-    os.nice(19)
+    os.nice(NICE)
     # Linux shares the processor among sessions first (sched_autogroup): nice alone says nothing outside our own.
     with suppress(OSError):
-        Path("/proc/self/autogroup").write_text("19")
+        Path("/proc/self/autogroup").write_text(str(NICE))
 
 
 def _load(names: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ from controller.types import Frame
 from tests.system.modbus_plant import NS_PER_S, START_S, Plant, equipment, running
 from tests.system.test_modbus_endpoints import endpoint
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.long, pytest.mark.system]
 
 BOTH = pytest.mark.parametrize("scheme", ["modbus.tcp", "modbus.rtu"])
 

@@ -28,6 +28,7 @@ from tests.unit.simulators.opcua_rig import NAMESPACE, START_NS, Rig, S, some_po
 
 FOREIGN = Path(__file__).parents[1] / "foreign" / "opcua"
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.system,
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed"),

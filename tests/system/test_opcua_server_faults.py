@@ -22,7 +22,7 @@ from tests.unit.simulators.opcua_rig import START_NS, Rig, S
 
 SPEED = 50.0  # a scan each plant second, every 20 ms
 
-pytestmark = [pytest.mark.system, pytest.mark.asyncio]
+pytestmark = [pytest.mark.long, pytest.mark.system, pytest.mark.asyncio]
 
 
 @pytest.fixture(autouse=True)

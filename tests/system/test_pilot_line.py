@@ -14,7 +14,7 @@ import pytest
 from configs.loader import packaged
 from tests.system.line import programs, until
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.long, pytest.mark.system]
 
 STATIONS = {"mixer1", "calender1", "stacker1", "filler1", "shelf1"}
 

@@ -20,7 +20,7 @@ from simulators.proxy.kinds import NETWORK_FAULTS
 from simulators.proxy.proxy import FaultProxy
 from tests.influx_servers import ORG, TOKEN, VERSIONS, InfluxServer, binary
 
-pytestmark = [pytest.mark.influx, pytest.mark.system]
+pytestmark = [pytest.mark.long, pytest.mark.influx, pytest.mark.system]
 
 T0_NS = 1_760_000_000_000_000_000
 ROWS = 64

@@ -11,7 +11,7 @@ import pytest
 from tests.system.line import line_file, programs, until
 from tests.system.test_demo import check_books
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.long, pytest.mark.system]
 
 SPEED = 240
 CUT_S, HOLE_S = 600.0, 720.0

@@ -25,7 +25,7 @@ from simulators.proxy.kinds import NETWORK_FAULTS, Begun, Direction, Draws
 from simulators.proxy.proxy import FaultProxy
 from tests.system.modbus_device import START_S, RawRack
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.long, pytest.mark.system]
 
 TIMEOUT_S = 0.15
 PERIOD_S = 0.02

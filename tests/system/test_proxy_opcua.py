@@ -27,7 +27,7 @@ assert _spec is not None and _spec.loader is not None
 plc_module = sys.modules.setdefault("opcua_plc", importlib.util.module_from_spec(_spec))
 _spec.loader.exec_module(plc_module)
 
-pytestmark = [pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.long, pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
 
 T0 = 1_700_000_000_000_000_000
 STEP_NS = 20_000_000

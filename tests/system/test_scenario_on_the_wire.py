@@ -22,7 +22,7 @@ from asyncua import Client, ua
 from configs.loader import load_line
 from tests.system.line import programs, until
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.long, pytest.mark.system]
 
 NS = 1_000_000_000
 START_S = 1_700_000_000

@@ -16,7 +16,7 @@ import pytest
 from tests.system.line import fetch, line_file, programs, until, web_port
 from tests.system.test_demo import check_books
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.long, pytest.mark.system]
 
 SPEED = 120.0
 FORMATION = """kind = "formation"

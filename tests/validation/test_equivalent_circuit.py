@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-import configs
 from configs.schema import CellModel
 from kernels import status
 from twin.ecm import fit_ecms
@@ -25,7 +24,7 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("pybamm") is None, reason="PyBaMM is not installed: make peers"),
 ]
 
-CELL = Path(configs.__file__).parent / "cells" / "lgm50_21700.toml"
+CELL = Path(__file__).parent / "two_rc_cell.toml"
 MODEL = CellModel.model_validate(tomllib.loads(CELL.read_text(encoding="utf-8")))
 START_NS = 1_700_000_000_000_000_000
 # Rest, C/2 charge, rest, pulses of 1 C both ways, a pulse of 1.5 C, rest, C/2 discharge, rest.

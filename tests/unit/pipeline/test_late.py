@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.pipeline.late import Late
+from controller.pipeline.late import NICE, Late
 
 AUTOGROUP = Path("/proc/self/autogroup")
 
@@ -56,4 +56,4 @@ async def test_the_compiler_yields_to_the_line_although_it_is_a_session_of_its_o
 
     with caplog.at_level(logging.WARNING):
         await late.prepare(then)
-    assert caplog.messages[0].endswith("nice 19")
+    assert caplog.messages[0].endswith(f"nice {NICE}")
