@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
@@ -95,7 +96,7 @@ def join(machine: Machine, out: Path, device: str, line: LineFile, at_ns: int) -
     return machine
 
 
-class _Adapter:
+class _Adapter(ABC):
     """A machine with its material beside it; everything but `advance` is the machine's own."""
 
     def __init__(self, machine: Any, material: Material, at_ns: int) -> None:
@@ -119,8 +120,9 @@ class _Adapter:
         self._machine.advance(until_ns)
         self._at_ns = max(self._at_ns, until_ns)
 
+    @abstractmethod
     def _cart(self, plant_ns: int) -> None:
-        raise NotImplementedError
+        """What the cart brings and takes at this plant time."""
 
 
 class MetresOut(_Adapter):
