@@ -28,9 +28,11 @@ demo: $(READY) ## run a simulated line: 24 h of plant time in about 90 s, live p
 	@$(BIN)/celltwin demo
 
 test: $(READY) ## run the tests (within five minutes on two cores; they wait for each other's programs, hence three workers)
+	@PYTHONPATH=. $(BIN)/python tests/warm.py
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m 'not long'
 
 test-long: $(READY) ## the tests that take minutes: broken networks, scenarios, foreign clients, the pilot line
+	@PYTHONPATH=. $(BIN)/python tests/warm.py
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m long
 
 check: $(READY) ## lint, format, types, import contracts
