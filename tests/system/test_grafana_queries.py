@@ -32,11 +32,11 @@ RUNS = ((5.0, (b"cell_state", b"web_loading", b"coater_profile")), (2.0, (b"gap"
 MAX_POINTS = 600
 FORMATION = """kind = "formation"
 name = "short"
-title = "Charge, pulse and rest in an hour and a half, so that steps end and the tray is graded within the test"
+title = "Charge, pulse and rest in less than two hours, so that steps end and the tray is graded within the test"
 programme_id = 7
 step = [
   { mode = "rest", duration_s = 1800, cycle = 1 },
-  { mode = "cc_charge", current_a = 1.0, voltage_limit_v = 4.2, duration_s = 1800, cycle = 1 },
+  { mode = "cc_charge", current_a = 2.5, voltage_limit_v = 4.2, duration_s = 3000, cycle = 1 },
   { mode = "rest", duration_s = 900, cycle = 1 },
   { mode = "pulse", current_a = 5.0, duration_s = 120, cycle = 1 },
   { mode = "rest", duration_s = 900, cycle = 1 },
