@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from configs.schema import Access, Equipment, Tag, ValueType
+from configs.schema import Equipment
 from simulators.machine import Values
 from simulators.machines.coater_zones import J_PER_KWH
+from simulators.machines.plc_writes import check_number, writable
 
 if TYPE_CHECKING:
     from simulators.machines.coater import Coater
 
-_WORD_MAX = {ValueType.UINT16: 65_535, ValueType.UINT32: 4_294_967_295}
 SCALARS = {
     "web_speed_sp_m_s": "speed_m_s",
     "pump_rate_sp_ml_s": "pump_ml_s",
@@ -36,31 +36,13 @@ NOISE = 6
 
 def checked(equipment: Equipment, tag: str, values: Values) -> list[float]:
     """The written numbers. ValueError: unknown, read-only, too many values, not finite, out of limits."""
-    found = equipment.find(tag)
-    if found is None:
-        raise ValueError(f"there is no tag '{tag}'")
-    group, definition = found
-    if definition.access is Access.READ:
-        raise ValueError(f"{tag} is read-only")
+    group, definition = writable(equipment, tag)
     numbers = [float(v) for v in np.atleast_1d(values)]
     if not 0 < len(numbers) <= group.points:
         raise ValueError(f"{tag} takes 1 to {group.points} values, not {len(numbers)}")
     for number in numbers:
-        _check(definition, number)
+        check_number(definition, number)
     return numbers
-
-
-def _check(tag: Tag, number: float) -> None:
-    """Raises ValueError where a PLC would refuse the number."""
-    if not math.isfinite(number):
-        raise ValueError(f"{tag.name} must be a finite number")
-    low, high = tag.min, tag.max
-    if tag.type in _WORD_MAX:
-        if number != math.floor(number):
-            raise ValueError(f"{tag.name} must be a whole number, not {number:g}")
-        low, high = max(low or 0, 0), _WORD_MAX[tag.type] if high is None else high
-    if (low is not None and number < low) or (high is not None and number > high):
-        raise ValueError(f"{tag.name} = {number:g} is outside {low:g} to {high:g} {tag.unit}".rstrip())
 
 
 def readings(machine: Coater, noise: list[float], zone_noise: list[float]) -> dict[str, Values]:

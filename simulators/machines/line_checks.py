@@ -7,12 +7,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from configs.schema import Access, Equipment, ValueType
+from configs.schema import Equipment
 from simulators.machine import Values
+from simulators.machines.plc_writes import check_number, writable
 
 Parameters = Mapping[str, int | float | str | bool]
-
-_WORD_MAX = {ValueType.UINT16: 65_535, ValueType.UINT32: 4_294_967_295}
 
 
 def options_of(machine: str, defaults: Mapping[str, float], given: Parameters) -> tuple[dict[str, float], bool]:
@@ -35,23 +34,10 @@ def options_of(machine: str, defaults: Mapping[str, float], given: Parameters) -
 
 def written_value(equipment: Equipment, name: str, values: Values) -> float:
     """The one value that is written. ValueError: unknown, read-only, not one value, not finite, out of limits."""
-    found = equipment.find(name)
-    if found is None:
-        raise ValueError(f"there is no tag '{name}'")
-    tag = found[1]
-    if tag.access is Access.READ:
-        raise ValueError(f"{name} is read-only")
+    tag = writable(equipment, name)[1]
     numbers = np.atleast_1d(values)
     if len(numbers) != 1:
         raise ValueError(f"{name} takes one value, not {len(numbers)}")
     number = float(numbers[0])
-    if not math.isfinite(number):
-        raise ValueError(f"{name} must be a finite number")
-    low, high = tag.min, tag.max
-    if tag.type in _WORD_MAX:
-        if number != math.floor(number):
-            raise ValueError(f"{name} must be a whole number, not {number:g}")
-        low, high = max(low or 0, 0), _WORD_MAX[tag.type] if high is None else high
-    if (low is not None and number < low) or (high is not None and number > high):
-        raise ValueError(f"{name} = {number:g} is outside {low:g} to {high:g} {tag.unit}".rstrip())
+    check_number(tag, number)
     return number
