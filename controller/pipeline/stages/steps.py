@@ -107,19 +107,20 @@ class StepStage:
         # The filter has seen this Frame already; a step that begins with the next shall have what it believed before.
         self._notes = self._newest.values.copy()
         self._point_name, self._time_source = frame.point_name, frame.time_source
-        self._ended = bool(finished)
         wanted = [step for step in finished if self._is_rest(step) or self._is_edge(step)]
         dropped = self._waiting.add(wanted, frame.labels)
         lost = f"{dropped} finished steps could not wait any longer for their kernels and stay without estimates"
         said = [event(self._device, int(frame.time_ns.max()), "warning", lost)] if dropped else []
-        return [*said, *self.catch_up()]
+        late = self.catch_up()
+        self._ended = bool(finished or late)
+        return [*said, *late]
 
     def catch_up(self) -> list[Frame]:
         """Rows for every step that waited, when the kernels are there."""
         return self._estimates(self._waiting.take()) if self._late.ready and len(self._waiting) else []
 
     def urgent(self) -> bool:
-        """Whether a step has just ended: it ends only once, a restart must know."""
+        """Whether a step has just ended, or one that waited has got its rows: once only, a restart must know."""
         return self._ended
 
     def checkpoint(self) -> bytes:

@@ -194,6 +194,26 @@ def test_steps_wait_for_their_kernels_and_over_a_restart(polled_at_1_s: list[Fra
     assert again.catch_up() == []
 
 
+def test_steps_that_waited_are_given_once_though_a_sample_comes_before_the_catching_up(
+    polled_at_1_s: list[Frame],
+) -> None:
+    """The kernels are there, the pipeline has not yet come to `catch_up`: a sample without a step's end is first."""
+    late = Ready(now=False)
+    made, _ = stage(late)
+    frames = iter(polled_at_1_s)
+    while len(made._waiting) == 0 or made.urgent():
+        made.process(next(frames))
+    late.come()
+    given = made.process(next(frames))
+    assert given
+    assert made.urgent(), "else a killed controller gives them again"
+    again, _ = stage()
+    again.restore(made.checkpoint())
+    assert again.catch_up() == []
+    made.process(next(frames))
+    assert not made.urgent()
+
+
 def test_a_kill_at_any_moment_loses_and_repeats_no_step(polled_at_1_s: list[Frame], fine: list[Frame]) -> None:
     """The pipeline saves the state with every Frame in which a step ended, and between them every few Frames."""
     made, _ = stage()
