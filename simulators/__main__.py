@@ -60,6 +60,10 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
+REHEARSED_NS = 2_000_000_000
+"""Plant time that the spare machine runs: some kernels are loaded only by a machine's first step."""
+
+
 def prepare(args: argparse.Namespace) -> Job:
     """Builds the device's machine, server and truth file. Raises ConfigError, ValueError or OSError for bad input."""
     from configs.loader import load_line, load_scenario
@@ -71,7 +75,7 @@ def prepare(args: argparse.Namespace) -> Job:
     from simulators.proxy.front import server_builder
     from simulators.servers import keep_files
     from simulators.servers.modbus_gateway import behind_gateway
-    from simulators.truth import TruthWriter
+    from simulators.truth import TruthWriter, load_writer
 
     given = None if args.time_base == "-" else TimeBase.parse(args.time_base)
     line = load_line(args.line)
@@ -86,6 +90,8 @@ def prepare(args: argparse.Namespace) -> Job:
     seed = device_seed(simulation.seed if args.seed is None else args.seed, args.device)
     # Built twice: the first one compiles or loads kernels and libraries, which would cost plant time at a high speed.
     spare = build_machine(name, equipment, 0, seed, parameters)
+    spare.advance(REHEARSED_NS)
+    load_writer()
     scenario = None if args.scenario is None else load_scenario(args.scenario, line)
     build_server = server_builder(args.device, args.via_proxy, scenario, seed)
     build_server = behind_gateway(build_server, line.file.device, args.device, args.out)

@@ -8,6 +8,7 @@ sees while the line runs.
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Mapping
@@ -31,6 +32,11 @@ def next_part(folder: Path) -> int:
     """Number after the highest part in the folder, from 1: a restart continues where the last run ended."""
     found = (_PART.fullmatch(p.name) for p in folder.iterdir())
     return max((int(m.group(1)) for m in found if m), default=0) + 1
+
+
+def load_writer() -> None:
+    """Load what a first part would load: where pandas is installed, pyarrow imports it then, for more than a second."""
+    pq.write_table(pa.table({"none": [0.0]}), io.BytesIO())
 
 
 class TruthWriter:
