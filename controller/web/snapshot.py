@@ -6,6 +6,7 @@ device whose clock is wrong, or a replay after an outage, shows there and not in
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -30,7 +31,7 @@ def iso(time_ns: int | None) -> str | None:
 
 def numbers(values: ArrayLike, digits: int = 6) -> list[float | None]:
     """Floats with `digits` significant digits; null for what is not finite."""
-    return [float(f"{v:.{digits}g}") if np.isfinite(v) else None for v in np.asarray(values, dtype=float).tolist()]
+    return [float(f"{v:.{digits}g}") if math.isfinite(v) else None for v in np.asarray(values, dtype=float).tolist()]
 
 
 def state(view: LiveView, now_ns: int, speed: float) -> dict[str, Any]:
