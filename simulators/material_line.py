@@ -20,6 +20,8 @@ from configs.schema import LineFile
 from simulators.machine import KeepsMetres, Machine, Values
 from simulators.machines import line_design as design
 from simulators.machines.line_supply import Supply
+from simulators.machines.packml import packml
+from simulators.machines.rack_states import RackState
 from simulators.material import FLUSH_S, Material, Row, cells_for_tray
 from simulators.timebase import NS_PER_S
 
@@ -35,7 +37,6 @@ MAKES: Mapping[str, str] = {
 """What each machine of a line file makes."""
 
 _FLUSH_NS = FLUSH_S * NS_PER_S
-_RACK_IDLE, _RACK_COMPLETE, _RACK_WAITS = 0, 3, 7
 # Volts that a 5 Ah cell loses at rest per ampere-hour that leaks, near half charge: 0.9 V over its whole range.
 _V_PER_AH = 0.18
 _SOUND_LEAK_A = 30e-6  # of a rack that does not tell
@@ -206,18 +207,21 @@ class TrayInOut(_Adapter):
     def outputs(self) -> Mapping[str, Values]:
         """The rack's own, but for the state of one that waits for its tray."""
         shown = self._machine.outputs()
-        if self._waits and not self._tray and shown["rack_state"][0] == _RACK_IDLE:
-            return {**shown, "rack_state": np.array([float(_RACK_WAITS)])}
+        if self._waits and not self._tray and shown["rack_state"][0] == RackState.IDLE:
+            waits = {"rack_state": np.array([float(RackState.WAITS)])}
+            if "unit_state" in shown:
+                waits["unit_state"] = np.array([float(packml(RackState.WAITS))])
+            return {**shown, **waits}
         return dict(shown)
 
     def _cart(self, plant_ns: int) -> None:
         shown = self._machine.outputs()
         state = int(shown["rack_state"][0])
-        if state == _RACK_COMPLETE and not self._was_complete:
+        if state == RackState.COMPLETE and not self._was_complete:
             self._unload(plant_ns)
-        self._was_complete = state == _RACK_COMPLETE
+        self._was_complete = state == RackState.COMPLETE
         rack = self._machine
-        if state == _RACK_IDLE and not self._tray and isinstance(rack, TakesTray):
+        if state == RackState.IDLE and not self._tray and isinstance(rack, TakesTray):
             channels = len(shown["state"])
             self._tray = cells_for_tray(self._material, channels, plant_ns, least=channels)
             if self._tray:

@@ -21,10 +21,12 @@ from simulators.machines.coater_history import AtTheDie, MetreLog
 from simulators.machines.coater_noise import Normals
 from simulators.machines.coater_parameters import STEP_S, CoaterParameters
 from simulators.machines.coater_sequence import HEATED, State
-from simulators.machines.coater_tags import NOISE, SCALARS, SETPOINTS, ZONE_LISTS, checked, readings, truths
+from simulators.machines.coater_tags import NOISE, SCALARS, SETPOINTS, ZONE_LISTS, readings, truths
 from simulators.machines.coater_tension import SPANS, Tension
 from simulators.machines.coater_web import NORMALS, CoaterWeb
 from simulators.machines.coater_zones import Heaters, ZoneAir
+from simulators.machines.packml import Dryer as DryerState
+from simulators.machines.plc_writes import checked
 
 _STEP_NS = round(STEP_S * 1e9)
 # Fans run on until the dryer is no warmer than this above the room.
@@ -70,6 +72,7 @@ class Coater:
         self.setpoints = Setpoints.cold(p)
         self.control = CoaterControl(p)
         self.splice_count = 0
+        self.power_w = self.energy_j = 0.0  # of dryer, drives and controls
         self._pending: list[tuple[str, list[float]]] = []
 
     def advance(self, until_ns: int) -> None:
@@ -102,6 +105,10 @@ class Coater:
         air.blow(setpoints.flow, setpoints.exhaust_m3_s, fans)
         self.dryer.step(segment, self.heaters.air_c, air)
         air.step(self.heaters, self.dryer.evaporated_step_kg, self.dryer.heat_step_j, heating, fans)
+        if control.powered:
+            drives_w = self.parameters.drives_w if web.speed_m_s > 0.0 else 0.0
+            self.power_w = float(air.power_w.sum()) + drives_w + self.parameters.standby_w
+            self.energy_j += self.power_w * STEP_S
         residual = self.dryer.residual_at(web.position_m - self.parameters.gauge_distance_m)
         self.gauge.step(web, normal[-1], more[_WANDER], residual)
         self.wet_gauge.step(web, more[_WET], more[_WET_WANDER])
@@ -116,6 +123,18 @@ class Coater:
         fans = all(self.air.fan_works)
         ready = self.control.state is State.STARTING and heaters.ready(zone_c)
         return Sight(web.speed_m_s, web.position_m, ready, gas, held, cold_k, fans)
+
+    @property
+    def dryer_state(self) -> DryerState:
+        """What the dryer does, as the coater's sequence and its zones have it."""
+        if self.control.state is State.ABORTED:
+            return DryerState.TRIPPED
+        if self.control.interlocked:
+            return DryerState.INTERLOCKED
+        if self.control.heating:
+            return DryerState.HOT if self.heaters.ready(self.setpoints.zone_c) else DryerState.HEATING
+        warm = max(self.heaters.air_c) > self.parameters.ambient_c + _PURGED_K
+        return DryerState.COOLING if warm else DryerState.OFF
 
     def splice(self, speed_fraction: float) -> None:
         """A splice is at the die; the machine may slow down until it has passed the gauge."""
@@ -160,14 +179,14 @@ class Coater:
         elif tag in SCALARS:
             setattr(setpoints, SCALARS[tag], numbers[0])
         elif tag == "coater_command":
-            control.command_word = int(numbers[0])
+            control.port.word = int(numbers[0])
         elif tag == "coater_command_seq":
             if control.take_sequence(int(numbers[0]), setpoints):
                 self.tension.thread()
         elif tag == "coater_heartbeat":
-            control.take_heartbeat(int(numbers[0]))
+            control.beat.take(int(numbers[0]))
         else:
-            control.take_timeout(int(numbers[0]))
+            control.beat.take_timeout(int(numbers[0]))
 
     def outputs(self) -> Mapping[str, Values]:
         """Every tag; NaN where an instrument has nothing to see, and everywhere without power."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from simulators.machines.coater_parameters import STEP_S, CoaterParameters
 from simulators.machines.coater_sequence import HEATED, Alarm, Command, Event, Result, State, Trigger, next_state
+from simulators.machines.plc_command import CommandWord, Heartbeat
 
 # Below this the bead breaks: the pump stays off.
 MIN_COATING_SPEED_M_S = 0.01
@@ -72,17 +73,12 @@ class CoaterControl:
         self._p = p
         self._run_out_m = p.gauge_distance_m + _RUN_OUT_M
         self._end_position_m: float | None = None
-        self._heartbeat_age_s = 0.0
         self._gas_held = False
         self._slow = (1.0, -1.0)
         self._passing = 0
         self.state = State.IDLE
-        self.command_word = 0
-        self.sequence = 0
-        self.acknowledged = 0
-        self.result = Result.NONE
-        self.heartbeat = 0
-        self.timeout_s = 0
+        self.port = CommandWord()
+        self.beat = Heartbeat()
         self.coated_m = 0.0
         self.speed_target_m_s = 0.0
         self.pump_target_ml_s = 0.0
@@ -113,18 +109,16 @@ class CoaterControl:
 
         True when that was an accepted reset: someone has put the machine right.
         """
-        if sequence == self.sequence:
+        word = self.port.taken(sequence)
+        if word is None:
             return False
-        self.sequence = sequence
-        reset = self.command_word == Command.RESET.value
-        self.result = self._command(setpoints)
-        self.acknowledged = sequence
-        self.command_word = 0
-        return reset and self.result is Result.ACCEPTED
+        result = self._command(word, setpoints)
+        self.port.result, self.port.word = result, 0
+        return word == Command.RESET.value and result is Result.ACCEPTED
 
-    def _command(self, setpoints: Setpoints) -> Result:
+    def _command(self, word: int, setpoints: Setpoints) -> Result:
         try:
-            command = Command(self.command_word)
+            command = Command(word)
         except ValueError:
             return Result.REFUSED_IN_STATE
         if self.local:
@@ -144,17 +138,6 @@ class CoaterControl:
         self._go(command)
         return Result.ACCEPTED
 
-    def take_heartbeat(self, value: int) -> None:
-        """Only a new value is a sign of life."""
-        if value != self.heartbeat:
-            self._heartbeat_age_s = 0.0
-        self.heartbeat = value
-
-    def take_timeout(self, timeout_s: int) -> None:
-        """Plant seconds; 0 turns the watchdog off. Setting it starts the count anew."""
-        self.timeout_s = timeout_s
-        self._heartbeat_age_s = 0.0
-
     def trip(self, cause: Alarm, lasts: bool = True) -> None:
         """Stop at once. A reset is refused until the cause is over; `lasts` False: it is over already."""
         if lasts:
@@ -168,7 +151,7 @@ class CoaterControl:
         self.trips &= ~cause
         self.powered = Alarm.POWER_WAS_OFF not in self.trips
         if cause is Alarm.POWER_WAS_OFF:
-            self._heartbeat_age_s = 0.0
+            self.beat.age_s = 0.0
 
     def slow_down(self, share: float, until_m: float) -> None:
         """Run at `share` of the set speed, and pump, until the web is at `until_m`."""
@@ -181,8 +164,8 @@ class CoaterControl:
 
     def step(self, setpoints: Setpoints, sight: Sight) -> None:
         """One scan: watchdog, interlock, automatic transitions, targets."""
-        self._heartbeat_age_s += STEP_S
-        if 0 < self.timeout_s < self._heartbeat_age_s and next_state(self.state, Event.HEARTBEAT_LOST) is not None:
+        self.beat.step(STEP_S)
+        if self.beat.lost and next_state(self.state, Event.HEARTBEAT_LOST) is not None:
             self.alarms |= Alarm.HEARTBEAT_LOST
             self._go(Event.HEARTBEAT_LOST)
         self._watch_gas(sight.gas)

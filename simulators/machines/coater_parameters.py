@@ -80,6 +80,9 @@ class CoaterParameters:
     wall_loss_w_k: float = 25.0
     exhaust_m3_s: float = 0.25
     fan_power_w: float = 1500.0
+    # Rolls, pump, slurry vessel, gauges; and controls. Assumed: small beside the dryer.
+    drives_w: float = 3000.0
+    standby_w: float = 800.0
     # With analysers that watch all the time NFPA 86 and EN 1539 allow half of the limit, without them a quarter.
     lel_trip_fraction: float = 0.4
     lel_reset_fraction: float = 0.25

@@ -1,4 +1,4 @@
-"""The coater's tags: what its parts show, what is true of them, and which written numbers a PLC would refuse.
+"""The coater's tags: what its parts show, and what is true of them.
 
 No physics and no sequence; a tag that the equipment type does not have is shown to nobody.
 """
@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from configs.schema import Equipment
 from simulators.machine import Values
 from simulators.machines.coater_zones import J_PER_KWH
-from simulators.machines.plc_writes import check_number, writable
+from simulators.machines.packml import packml
 
 if TYPE_CHECKING:
     from simulators.machines.coater import Coater
@@ -32,17 +31,6 @@ ZONE_LISTS = {
 SETPOINTS = frozenset(SCALARS) | frozenset(ZONE_LISTS)
 NOISE = 6
 """Instruments that `readings` wants a unit normal number for, besides one per zone."""
-
-
-def checked(equipment: Equipment, tag: str, values: Values) -> list[float]:
-    """The written numbers. ValueError: unknown, read-only, too many values, not finite, out of limits."""
-    group, definition = writable(equipment, tag)
-    numbers = [float(v) for v in np.atleast_1d(values)]
-    if not 0 < len(numbers) <= group.points:
-        raise ValueError(f"{tag} takes 1 to {group.points} values, not {len(numbers)}")
-    for number in numbers:
-        check_number(definition, number)
-    return numbers
 
 
 def readings(machine: Coater, noise: list[float], zone_noise: list[float]) -> dict[str, Values]:
@@ -71,12 +59,17 @@ def readings(machine: Coater, noise: list[float], zone_noise: list[float]) -> di
         "coater_remote": 0 if control.local else 1,
         "coater_alarms": int(control.alarms),
         "coater_energy_kw_h": air.energy_j / J_PER_KWH,
-        "coater_command": control.command_word,
-        "coater_command_seq": control.sequence,
-        "coater_command_seq_ack": control.acknowledged,
-        "coater_command_result": control.result,
-        "coater_heartbeat": control.heartbeat,
-        "coater_heartbeat_timeout_s": control.timeout_s,
+        "unit_state": packml(control.state),
+        "unit_power_w": machine.power_w,
+        "unit_energy_kwh": machine.energy_j / J_PER_KWH,
+        "dryer_unit_state": packml(machine.dryer_state),
+        "dryer_power_w": float(air.power_w.sum()),
+        "coater_command": control.port.word,
+        "coater_command_seq": control.port.sequence,
+        "coater_command_seq_ack": control.port.acknowledged,
+        "coater_command_result": control.port.result,
+        "coater_heartbeat": control.beat.value,
+        "coater_heartbeat_timeout_s": control.beat.timeout_s,
     }
     for span, newton in zip(("unwind", "dryer", "rewind"), tension.measured_n, strict=True):
         numbers[f"{span}_tension_n"] = newton
@@ -122,6 +115,10 @@ def truths(machine: Coater) -> Mapping[str, Values]:
         "evaporated_kg": dryer.evaporated_kg,
         "exhausted_kg": machine.air.exhausted_kg,
         "solvent_out_kg": dryer.solvent_out_kg,
+        "unit_state": packml(machine.control.state),
+        "power_w": machine.power_w,
+        "energy_kwh": machine.energy_j / J_PER_KWH,
+        "dryer_energy_kwh": machine.air.energy_j / J_PER_KWH,
         "highest_lel_fraction": machine.air.highest_lel,
     }
     rows: dict[str, Values] = {"point": np.arange(1.0, p.lanes + 1.0), "mass_loading_kg_m2": loading}

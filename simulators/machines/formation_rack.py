@@ -11,21 +11,23 @@ from typing import Any
 
 import numpy as np
 
-from configs.schema import Access, Equipment, ValueType
+from configs.schema import Access, Equipment
 from kernels.spm import S as Cell
 from simulators.faults import FaultKind, Settings
 from simulators.machine import Values
-from simulators.machines.formation_cell import Spread
+from simulators.machines.packml import packml
+from simulators.machines.plc_command import CommandWord
+from simulators.machines.plc_writes import checked
 from simulators.machines.rack_cells import Cells
 from simulators.machines.rack_faults import DEFECTS, FAULTS
-from simulators.machines.rack_kernel import Phase, S, ambient_kernel
+from simulators.machines.rack_kernel import Grid, Phase, S, ambient_kernel
 from simulators.machines.rack_noise import NoiseSource
+from simulators.machines.rack_options import rack_options
 from simulators.machines.rack_programme import faults_of, programme_from
 from simulators.machines.rack_states import CommandResult, RackCommand, RackEvent, RackFault, RackState, after
 from simulators.timebase import NS_PER_S
 
 LOOK_TICKS = 60  # the room is looked at on whole minutes; also bounds the noise array of one kernel call
-AMBIENT_C = 24.0
 AMBIENT_LIMIT_C = 50.0
 AGE_SATURATES_S = 65_535
 _NO_PROGRAMME = np.zeros((1, 6))
@@ -34,14 +36,22 @@ _COUNTERS = (
     S.PHASE, S.STEP, S.STEP_TIME_S, S.SHOWN_STEP, S.SHOWN_STEP_TIME_S, S.SHOWN_CYCLE,
     S.CHARGE_AH, S.DISCHARGE_AH, S.CHARGE_WH, S.DISCHARGE_WH, S.FAULT_BITS,
 )  # fmt: skip
+_GRID = {
+    "supply_efficiency": Grid.EFFICIENCY,
+    "regeneration_efficiency": Grid.REGENERATION,
+    "standby_w": Grid.STANDBY_W,
+    "fans_w": Grid.FANS_W,
+}
+_METER = [Grid.DRAWN_J, Grid.RETURNED_J]
+_J_PER_KWH = 3.6e6
 _FORGOTTEN = ("command", "command_seq", "heartbeat")
 
 
 class FormationRack:
     """64 channels (as many as the equipment type says), each with a cell of its own.
 
-    Parameters: `ambient_c` (mean temperature of the room), `truth_period_s`, `spread_loading` and so on (SD of each
-    field of Spread), `defects` (a text: `soft_short:17:20, dry_cell:3`).
+    Parameters: `ambient_c` (mean temperature of the room), `truth_period_s`, `supply_efficiency` and others of
+    SUPPLY, `spread_loading` and so on (SD of each field of Spread), `defects` (a text: `soft_short:17:20, dry_cell:3`).
     """
 
     defects: Mapping[str, FaultKind] = DEFECTS
@@ -50,7 +60,7 @@ class FormationRack:
     def __init__(
         self, equipment: Equipment, start_ns: int, seed: int, parameters: Mapping[str, int | float | str | bool]
     ) -> None:
-        options, spread, defects = _options(parameters)
+        options, spread, defects = rack_options(parameters)
         found = equipment.find("voltage_v")
         if found is None:
             raise ValueError(f"equipment type '{equipment.name}' is not a formation rack: it has no tag voltage_v")
@@ -61,20 +71,21 @@ class FormationRack:
         rng = np.random.default_rng(seed)
         self._cells = Cells(rng, self.channels, spread, defects, self._ambient_c)
         self._s = self._cells.s
+        self._grid = self._cells.grid
+        for name, place in _GRID.items():
+            self._grid[place] = options[name]
         self._noise = NoiseSource(int(rng.integers(0, 2**63)), self.channels)
         self._tick = start_ns // NS_PER_S
         self._beat_tick = self._tick
         self._armed_tick = self._tick
-        self._seq_taken = 0
-        self._result = CommandResult.NONE
+        self._port = CommandWord()
         self._state = RackState.IDLE
         self._fault_bits = 0
         self._emergency = False
         self._programme, self._programme_id, self._steps = _NO_PROGRAMME, 0, 0
-        self._tags = {tag.name: (group.points, tag) for group in equipment.group for tag in group.tag}
-        self._holding = {
-            name: np.zeros(points) for name, (points, tag) in self._tags.items() if tag.access is not Access.READ
-        }
+        self._equipment = equipment
+        written = ((group, tag) for group in equipment.group for tag in group.tag if tag.access is not Access.READ)
+        self._holding = {tag.name: np.zeros(group.points) for group, tag in written}
         self._run(0)  # compiles, or loads what was compiled before
 
     @property
@@ -88,18 +99,7 @@ class FormationRack:
         Raises ValueError for a tag that is unknown or not writable, too many values, one that is not finite or outside
         the tag's limits.
         """
-        if tag not in self._holding:
-            raise ValueError(f"tag '{tag}' is {'read-only' if tag in self._tags else 'unknown'}")
-        points, definition = self._tags[tag]
-        new = np.asarray(values, dtype=np.float64)
-        if new.ndim != 1 or not 0 < len(new) <= points:
-            raise ValueError(f"tag '{tag}' takes 1 to {points} values")
-        low = -np.inf if definition.min is None else definition.min
-        high = np.inf if definition.max is None else definition.max
-        if not (np.isfinite(new).all() and (new >= low).all() and (new <= high).all()):
-            raise ValueError(f"tag '{tag}': a value is not within {low:g} to {high:g}")
-        if definition.type not in {ValueType.FLOAT32, ValueType.FLOAT64}:
-            new = np.rint(new)
+        new = np.array(checked(self._equipment, tag, values))
         if tag == "heartbeat" and new[0] != self._holding[tag][0]:
             self._beat_tick = self._tick
         self._holding[tag][: len(new)] = new
@@ -168,16 +168,11 @@ class FormationRack:
             self._fault_bits |= RackFault.EMERGENCY_STOP
 
     def _take_command(self) -> None:
-        seq = int(self._holding["command_seq"][0])
-        if seq == self._seq_taken:
-            return
-        self._seq_taken = seq
-        try:
-            command = RackCommand(int(self._holding["command"][0]))
-        except ValueError:
-            self._result = CommandResult.REFUSED_IN_THIS_STATE
-            return
-        self._result = self._obey(command)
+        self._port.word = int(self._holding["command"][0])
+        word = self._port.taken(int(self._holding["command_seq"][0]))
+        if word is not None:
+            known = word in set(RackCommand)
+            self._port.result = self._obey(RackCommand(word)) if known else CommandResult.REFUSED_IN_THIS_STATE
 
     def _obey(self, command: RackCommand) -> CommandResult:
         to = after(self._state, command)
@@ -213,7 +208,13 @@ class FormationRack:
         """Recipe, the programme that runs, the channels' counters; not the command, its number, or the heartbeat."""
         recipe = {name: values for name, values in self._holding.items() if name not in _FORGOTTEN}
         own = {"rack": np.array([self._state, self._programme_id, self._steps], dtype=np.float64)}
-        return {**recipe, **own, "programme": self._programme, "counters": self._s[list(_COUNTERS)]}
+        return {
+            **recipe,
+            **own,
+            "meter": self._grid[_METER],
+            "programme": self._programme,
+            "counters": self._s[list(_COUNTERS)],
+        }
 
     def restore_retained(self, kept: Mapping[str, Values], plant_ns: int) -> None:
         """Boot after a power fail: a rack that ran is held, as one that has lost its heartbeat; cells have rested."""
@@ -224,8 +225,9 @@ class FormationRack:
         self._programme = kept["programme"]
         self._state = RackState.HELD if state == RackState.RUNNING else RackState(state)
         self._fault_bits = int(RackFault.HEARTBEAT_LOST) if self._state is RackState.HELD else 0
-        self._seq_taken, self._result = 0, CommandResult.NONE
+        self._port = CommandWord()
         self.advance(plant_ns)
+        self._grid[_METER] = kept["meter"]
         self._beat_tick = self._armed_tick = self._tick
 
     def outputs(self) -> Mapping[str, Values]:
@@ -238,12 +240,16 @@ class FormationRack:
             "rack_state": one * self._state,
             "rack_fault_bits": one * self._fault_bits,
             "heartbeat_age_s": one * min(self._tick - self._beat_tick, AGE_SATURATES_S),
-            "command_seq_ack": one * self._seq_taken,
-            "command_result": one * self._result,
+            "command_seq_ack": one * self._port.acknowledged,
+            "command_result": one * self._port.result,
             "active_programme_id": one * self._programme_id,
             "active_steps": one * self._steps,
             "ambient_temperature_c": one * ambient_kernel(self._tick, self._ambient_c),
             "channels_running": one * in_programme,
+            "unit_state": one * packml(self._state),
+            "unit_power_w": self._grid[[Grid.POWER_W]],
+            "unit_energy_kwh": self._grid[[Grid.DRAWN_J]] / _J_PER_KWH,
+            "unit_energy_returned_kwh": self._grid[[Grid.RETURNED_J]] / _J_PER_KWH,
             "voltage_v": s[S.SHOWN_VOLTAGE_V].copy(),
             "current_a": s[S.SHOWN_CURRENT_A].copy(),
             "temperature_c": self._cells.cell_s[Cell.TEMPERATURE_C].copy(),
@@ -268,30 +274,10 @@ class FormationRack:
         the lithium that the film has left: during the first charge both move. r0_ohm: ohmic and charge transfer, for a
         small current, at the present charge and temperature. first_cycle_efficiency from true currents, NaN until the
         first cycle's discharge has ended. x, y: mean stoichiometries; sei_ah: lithium in the film; leak_a: current
-        inside the cell, a short's included.
+        inside the cell, a short's included; power_w, energy_kwh, unit_state: of the rack.
         """
         s = self._s
-        return self._cells.truth((s[S.PHASE] == Phase.DONE) | (s[S.SHOWN_CYCLE] > self._programme[0, 1]))
-
-
-def _options(parameters: Mapping[str, int | float | str | bool]) -> tuple[dict[str, float], Spread, str]:
-    """Plain parameters, spread and defects. Raises ValueError."""
-    defaults = Spread()
-    options = {"ambient_c": AMBIENT_C, "truth_period_s": 60.0}
-    options |= {f"spread_{name}": getattr(defaults, name) for name in Spread.names()}
-    defects = ""
-    for name, value in parameters.items():
-        if name == "defects" and isinstance(value, str):
-            defects = value
-            continue
-        if name not in options:
-            known = ", ".join(sorted([*options, "defects"]))
-            raise ValueError(f"formation_rack has no parameter '{name}'; it has: {known}")
-        if isinstance(value, str | bool):
-            raise ValueError(f"formation_rack: parameter '{name}' is a number, not {value!r}")
-        if name.startswith("spread_") and not 0 <= value <= 0.3:
-            raise ValueError(f"formation_rack: {name} is from 0 to 0.3, not {value:g}")
-        options[name] = float(value)
-    if options["truth_period_s"] < 1:
-        raise ValueError("formation_rack: truth_period_s is at least 1")
-    return options, Spread(*(options[f"spread_{name}"] for name in Spread.names())), defects
+        over = (s[S.PHASE] == Phase.DONE) | (s[S.SHOWN_CYCLE] > self._programme[0, 1])
+        rack = {"power_w": self._grid[Grid.POWER_W], "energy_kwh": self._grid[Grid.DRAWN_J] / _J_PER_KWH}
+        whole = {name: np.full(self.channels, value) for name, value in rack.items()}
+        return {**self._cells.truth(over), **whole, "unit_state": np.full(self.channels, float(packml(self._state)))}

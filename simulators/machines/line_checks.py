@@ -1,15 +1,9 @@
-"""What a station refuses: parameters of the line file that it does not have, and writes that a PLC would not take."""
+"""What a station refuses of the line file: parameters that it does not have, or that it cannot take."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-
-import numpy as np
-
-from configs.schema import Equipment
-from simulators.machine import Values
-from simulators.machines.plc_writes import check_number, writable
 
 Parameters = Mapping[str, int | float | str | bool]
 
@@ -30,14 +24,3 @@ def options_of(machine: str, defaults: Mapping[str, float], given: Parameters) -
             raise ValueError(f"{machine}: parameter '{name}' is a number of at least 0, not {value!r}")
         options[name] = float(value)
     return options, control == "automatic"
-
-
-def written_value(equipment: Equipment, name: str, values: Values) -> float:
-    """The one value that is written. ValueError: unknown, read-only, not one value, not finite, out of limits."""
-    tag = writable(equipment, name)[1]
-    numbers = np.atleast_1d(values)
-    if len(numbers) != 1:
-        raise ValueError(f"{name} takes one value, not {len(numbers)}")
-    number = float(numbers[0])
-    check_number(tag, number)
-    return number

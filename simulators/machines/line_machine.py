@@ -18,11 +18,12 @@ import numpy as np
 from configs.schema import Equipment
 from simulators.faults import FaultKind, Settings
 from simulators.machine import Values
-from simulators.machines.line_checks import Parameters, options_of, written_value
+from simulators.machines.line_checks import Parameters, options_of
 from simulators.machines.line_energy import SHARES, EnergyMeter
 from simulators.machines.line_states import Event, State
 from simulators.machines.line_supply import Supply
 from simulators.machines.line_unit import Unit
+from simulators.machines.plc_writes import checked
 from simulators.material import FLUSH_S, Material, Row
 from simulators.timebase import NS_PER_S
 
@@ -191,19 +192,19 @@ class LineMachine(ABC):
 
     def write(self, tag: str, values: Values) -> None:
         """Take a written tag. ValueError: unknown, read-only, not one value, not finite, out of limits."""
-        self._pending.append((tag, written_value(self._equipment, tag, values)))
+        self._pending.append((tag, checked(self._equipment, tag, values)[0]))
 
     def _take(self, tag: str, number: float) -> None:
         unit = self.unit
         match tag:
             case "unit_command":
-                unit.command_word = int(number)
+                unit.port.word = int(number)
             case "unit_command_seq":
                 unit.take_sequence(int(number))
             case "unit_heartbeat":
-                unit.take_heartbeat(int(number))
+                unit.beat.take(int(number))
             case "unit_heartbeat_timeout_s":
-                unit.take_timeout(int(number))
+                unit.beat.take_timeout(int(number))
             case _:
                 self.setpoints[tag] = number
 
@@ -239,12 +240,12 @@ class LineMachine(ABC):
             "unit_waiting": self.waiting(),
             "unit_fault_bits": unit.fault_bits,
             "unit_automatic": unit.automatic,
-            "unit_command": unit.command_word,
-            "unit_command_seq": unit.sequence,
-            "unit_command_seq_ack": unit.acknowledged,
-            "unit_command_result": unit.result,
-            "unit_heartbeat": unit.heartbeat,
-            "unit_heartbeat_timeout_s": unit.timeout_s,
+            "unit_command": unit.port.word,
+            "unit_command_seq": unit.port.sequence,
+            "unit_command_seq_ack": unit.port.acknowledged,
+            "unit_command_result": unit.port.result,
+            "unit_heartbeat": unit.beat.value,
+            "unit_heartbeat_timeout_s": unit.beat.timeout_s,
             **self.setpoints,
             **self.own_values(),
         }

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from enum import IntEnum
 
 from simulators.machines.line_states import ACTING, Command, Event, State, Trigger, next_state
+from simulators.machines.plc_command import CommandWord, Heartbeat
 
 DWELL_S: Mapping[State, float] = {
     State.STARTING: 60.0,
@@ -48,48 +49,30 @@ class Unit:
         self.automatic = automatic
         self.state = State.IDLE
         self.fault_bits = 0
-        self.command_word = 0
-        self.sequence = 0
-        self.acknowledged = 0
-        self.result = Result.NONE
-        self.heartbeat = 0
-        self.timeout_s = 0
+        self.port = CommandWord()
+        self.beat = Heartbeat()
         self.made = 0
         self.scrapped = 0
-        self._beat_age_s = 0.0
         self._in_state_s = 0.0
-
-    @property
-    def heartbeat_lost(self) -> bool:
-        """True with a watchdog that has heard nothing for its timeout."""
-        return 0 < self.timeout_s <= self._beat_age_s
-
-    def take_heartbeat(self, value: int) -> None:
-        """Any new value counts."""
-        if value != self.heartbeat:
-            self.heartbeat, self._beat_age_s = value, 0.0
-
-    def take_timeout(self, seconds: int) -> None:
-        """A new patience; it begins now."""
-        self.timeout_s, self._beat_age_s = seconds, 0.0
 
     def take_sequence(self, sequence: int) -> None:
         """A changed number makes the unit take the command word."""
-        self.sequence = sequence
-        if sequence == self.acknowledged:
-            return
-        self.acknowledged = sequence
+        word = self.port.taken(sequence)
+        if word is not None:
+            self.port.result = self._command(word)
+
+    def _command(self, word: int) -> Result:
         try:
-            command = Command(self.command_word)
+            command = Command(word)
         except ValueError:
-            self.result = Result.REFUSED_IN_STATE
-            return
-        if command in {Command.START, Command.UNHOLD, Command.UNSUSPEND} and self.heartbeat_lost:
-            self.result = Result.REFUSED_HEARTBEAT
-            return
-        self.result = Result.ACCEPTED if self.trigger(command) else Result.REFUSED_IN_STATE
-        if command in {Command.UNHOLD, Command.RESET, Command.CLEAR} and self.result is Result.ACCEPTED:
+            return Result.REFUSED_IN_STATE
+        if command in {Command.START, Command.UNHOLD, Command.UNSUSPEND} and self.beat.lost:
+            return Result.REFUSED_HEARTBEAT
+        if not self.trigger(command):
+            return Result.REFUSED_IN_STATE
+        if command in {Command.UNHOLD, Command.RESET, Command.CLEAR}:
             self.fault_bits = 0
+        return Result.ACCEPTED
 
     def trigger(self, trigger: Trigger) -> bool:
         """Go where the table says; False where it says nothing."""
@@ -101,8 +84,8 @@ class Unit:
 
     def step(self, duration_s: float, has_work: bool) -> None:
         """Before the work of one step: watchdog, end of acting states, starving, and what automatic does by itself."""
-        self._beat_age_s += duration_s
-        if self.heartbeat_lost and self.trigger(Event.HEARTBEAT_LOST):
+        self.beat.step(duration_s)
+        if self.beat.lost and self.trigger(Event.HEARTBEAT_LOST):
             self.fault_bits |= Fault.HEARTBEAT_LOST
         if self.state is State.EXECUTE:
             if not has_work:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from configs.schema import Access, Equipment, Group, Tag, ValueType
+from simulators.machine import Values
 
 _WORD_MAX = {ValueType.UINT16: 65_535, ValueType.UINT32: 4_294_967_295}
 
@@ -30,3 +33,15 @@ def check_number(tag: Tag, number: float) -> None:
         low, high = max(low or 0, 0), _WORD_MAX[tag.type] if high is None else high
     if (low is not None and number < low) or (high is not None and number > high):
         raise ValueError(f"{tag.name} = {number:g} is outside {low:g} to {high:g} {tag.unit}".rstrip())
+
+
+def checked(equipment: Equipment, name: str, values: Values) -> list[float]:
+    """The written numbers. ValueError: unknown, read-only, too many values, not finite, not whole, out of limits."""
+    group, tag = writable(equipment, name)
+    numbers = [float(v) for v in np.atleast_1d(values)]
+    if not 0 < len(numbers) <= group.points:
+        wanted = "one value" if group.points == 1 else f"1 to {group.points} values"
+        raise ValueError(f"{name} takes {wanted}, not {len(numbers)}")
+    for number in numbers:
+        check_number(tag, number)
+    return numbers

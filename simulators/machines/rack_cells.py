@@ -13,7 +13,7 @@ from simulators.faults import Settings
 from simulators.machine import Values
 from simulators.machines.formation_cell import Batch, Spread, fresh_cells, places, potential_tables
 from simulators.machines.rack_faults import FAULTS, act, checked, make_defect, make_empty, parse_defects
-from simulators.machines.rack_kernel import P, S, Tray, run_kernel
+from simulators.machines.rack_kernel import Grid, P, S, Tray, run_kernel
 from simulators.machines.rack_truth import R0_OHM, X_EMPTY, X_FULL, truth_kernel
 
 CURRENT_GAIN_SD = 2e-4
@@ -36,6 +36,7 @@ class Cells:
         self._broken: dict[tuple[str, int], float] = {}
         self.tables = potential_tables()
         self.tray = np.zeros(len(Tray))
+        self.grid = np.zeros(len(Grid))
         self.p, self.cell_p = self._made_p.copy(), self._made_cell_p.copy()
         self.s = np.zeros((len(S), channels))
         self.cell_s = fresh_cells(self.cell_p, self.tables, room_c)
@@ -43,7 +44,7 @@ class Cells:
 
     def run(self, tick: int, ticks: int, active: bool, programme: Values, noise: Values, mean_c: float) -> int:
         """run_kernel on these cells."""
-        arrays = (self.tray, self.p, self.s, self.cell_p, self.cell_s, self.tables)
+        arrays = (self.tray, self.grid, self.p, self.s, self.cell_p, self.cell_s, self.tables)
         done: int = run_kernel(tick, ticks, active, programme, noise, mean_c, *arrays)
         return done
 

@@ -75,6 +75,18 @@ class Tray(IntEnum):
     HOT_GOAL = 2  # where that leads
 
 
+class Grid(IntEnum):
+    """Places in `grid`: between the mains and the channels, and the meter there."""
+
+    EFFICIENCY = 0  # of the supply, mains to the channels' bus
+    REGENERATION = 1  # of its way back; 0: what channels discharge is burnt in them
+    STANDBY_W = 2  # controls
+    FANS_W = 3  # while the rack runs
+    POWER_W = 4  # at the end of the last second; negative: given back
+    DRAWN_J = 5
+    RETURNED_J = 6
+
+
 class Phase(IntEnum):
     """Where a channel stands."""
 
@@ -216,15 +228,30 @@ def _exchange(width: int, temperature_c: F, joule: F) -> None:
 
 
 @kernel
+def _meter(drawn_w: float, given_w: float, active: bool, grid: F) -> None:
+    """A second of what the channels draw from their bus and give to it, as the meter at the mains sees it."""
+    net_w = drawn_w - given_w if grid[Grid.REGENERATION] > 0.0 else drawn_w
+    watt = net_w / grid[Grid.EFFICIENCY] if net_w > 0.0 else net_w * grid[Grid.REGENERATION]
+    watt += grid[Grid.STANDBY_W]
+    if active:
+        watt += grid[Grid.FANS_W]
+    grid[Grid.POWER_W] = watt
+    if watt > 0.0:
+        grid[Grid.DRAWN_J] += watt * TICK_S
+    else:
+        grid[Grid.RETURNED_J] -= watt * TICK_S
+
+
+@kernel
 def run_kernel(
-    tick: int, ticks: int, active: bool, programme: F, noise: F, mean_c: float, tray: F,
+    tick: int, ticks: int, active: bool, programme: F, noise: F, mean_c: float, tray: F, grid: F,
     p: F, s: F, cell_p: F, cell_s: F, tables: F,
 ) -> int:  # fmt: skip
     """The rack for `ticks` seconds after second `tick`. Returns the seconds done.
 
     Fewer than asked when active and the last channel has just left the programme. programme (steps, 6), at least one
-    row; noise (ticks, channels, 2) in V and A; tray (len(Tray),); p, s: rows P and S; cell_p, cell_s, tables as
-    kernels/spm_layout has them. tray, s and cell_s are changed in place.
+    row; noise (ticks, channels, 2) in V and A; tray (len(Tray),); grid (len(Grid),); p, s: rows P and S; cell_p,
+    cell_s, tables as kernels/spm_layout has them. tray, grid, s and cell_s are changed in place.
     """
     channels = s.shape[1]
     width = max(1, round(math.sqrt(channels)))
@@ -234,7 +261,7 @@ def run_kernel(
     shared = np.empty(channels)
     for k in range(ticks):
         ambient = ambient_kernel(tick + k, mean_c) + tray[Tray.HOT]
-        watt, in_programme = 0.0, 0
+        watt, drawn_w, given_w, in_programme = 0.0, 0.0, 0.0, 0
         shared[:] = 0.0
         _exchange(width, cell_s[Cell.TEMPERATURE_C], shared)
         for c in range(channels):
@@ -245,10 +272,15 @@ def run_kernel(
             cell_s[Cell.TEMPERATURE_C, c] = warm
             _guard(c, volt, amp, warm, s)
             watt += heat / TICK_S + _REGULATOR_V * abs(amp)
+            if amp > 0.0:
+                drawn_w += amp * (volt + _REGULATOR_V)
+            else:
+                given_w -= amp * max(volt - _REGULATOR_V, 0.0)
             in_programme += int(s[S.PHASE, c]) == Phase.IN_PROGRAMME
         level = _TRAY_K_PER_W * watt / channels
         tray[Tray.WARM] = level + (tray[Tray.WARM] - level) * tray_keeps
         tray[Tray.HOT] = tray[Tray.HOT_GOAL] + (tray[Tray.HOT] - tray[Tray.HOT_GOAL]) * tray_keeps
+        _meter(drawn_w, given_w, active, grid)
         if active and in_programme == 0:
             return k + 1
     return ticks

@@ -21,6 +21,7 @@ class RackState(IntEnum):
     STOPPED = 4
     ABORTED = 5
     REFUSED = 6
+    WAITS = 7  # for a tray, on a line that brings it one: said by who brings it
 
 
 class RackCommand(IntEnum):

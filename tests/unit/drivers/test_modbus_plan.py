@@ -43,7 +43,7 @@ def test_formation_rack_needs_thirteen_blocks_and_keeps_channels_whole() -> None
     assert [channels.period_s, rack.period_s] == [20.0, 60.0]
     assert len(channels.plan.blocks) == 13, "64 channels of 22 registers in 24: 1,534 registers in 13 reads of 125"
     assert channels.plan.blocks[0] == Block("input", 1000, 118)
-    assert rack.plan.blocks == (Block("input", 0, 12),)
+    assert rack.plan.blocks == (Block("input", 0, 19),)
     ends = np.cumsum([b.count for b in channels.plan.blocks])
     holder = [np.searchsorted(ends, c.index, side="right") for c in channels.plan.columns]
     assert all((h == holder[0][:, :1]).all() for h in holder), "all tags of a channel come from one reply"

@@ -40,7 +40,7 @@ def set_points(machine: Coater, length_m: float = 2000.0, speed: float = 0.1, pu
 
 
 def command(machine: Coater, word: int) -> None:
-    write(machine, coater_command=word, coater_command_seq=machine.control.sequence + 1)
+    write(machine, coater_command=word, coater_command_seq=machine.control.port.sequence + 1)
 
 
 def run(machine: Coater, begin_s: float, end_s: float, period_s: float = 10.0) -> list[dict[str, np.ndarray]]:

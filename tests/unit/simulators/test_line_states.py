@@ -59,10 +59,10 @@ def run(unit: Unit, seconds: float, has_work: bool = True) -> list[State]:
 
 
 def command(unit: Unit, word: int) -> Result:
-    unit.command_word = word
-    unit.take_sequence(unit.sequence + 1)
-    assert unit.acknowledged == unit.sequence
-    return unit.result
+    unit.port.word = word
+    unit.take_sequence(unit.port.sequence + 1)
+    assert unit.port.acknowledged == unit.port.sequence
+    return Result(unit.port.result)
 
 
 def test_automatic_starts_by_itself_suspends_without_material_and_goes_on_with_it() -> None:
@@ -95,9 +95,9 @@ def test_what_a_person_stopped_or_held_stays_so() -> None:
 def test_remote_waits_and_takes_a_command_only_with_a_new_number() -> None:
     unit = Unit(automatic=False)
     assert run(unit, 600.0) == [State.IDLE]
-    unit.command_word = Command.START
+    unit.port.word = Command.START
     unit.take_sequence(0)
-    assert (unit.state, unit.result) == (State.IDLE, Result.NONE)
+    assert (unit.state, unit.port.result) == (State.IDLE, Result.NONE)
     assert command(unit, Command.START) is Result.ACCEPTED
     assert command(unit, Command.START) is Result.REFUSED_IN_STATE
     assert command(unit, 77) is Result.REFUSED_IN_STATE
@@ -106,16 +106,16 @@ def test_remote_waits_and_takes_a_command_only_with_a_new_number() -> None:
 def test_the_watchdog_holds_and_refuses_until_the_heart_beats_again() -> None:
     unit = Unit(automatic=True)
     run(unit, 200.0)
-    unit.take_timeout(100)
-    unit.take_heartbeat(1)
+    unit.beat.take_timeout(100)
+    unit.beat.take(1)
     run(unit, 90.0)
     assert unit.state is State.EXECUTE
     run(unit, 60.0)
     assert (unit.state, unit.fault_bits) == (State.HELD, Fault.HEARTBEAT_LOST)
     assert command(unit, Command.UNHOLD) is Result.REFUSED_HEARTBEAT
-    unit.take_heartbeat(1)
+    unit.beat.take(1)
     assert command(unit, Command.UNHOLD) is Result.REFUSED_HEARTBEAT, "the same value is no beat"
-    unit.take_heartbeat(2)
+    unit.beat.take(2)
     assert command(unit, Command.UNHOLD) is Result.ACCEPTED
     assert (run(unit, 60.0)[-1], unit.fault_bits) == (State.EXECUTE, 0)
 
