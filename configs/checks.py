@@ -56,7 +56,7 @@ Found = tuple[KeyPath, str, str]
 def check_line(loaded: Loaded, line: LineFile) -> list[Problem]:
     """Every disagreement within the line file, and between it and the equipment types."""
     checks: tuple[Callable[[Loaded, LineFile], Iterator[Found]], ...] = (
-        _endpoints, _tls, _web_port, _retries, _cell_twins, _web_twins, _charts, _machines, _start,
+        _endpoints, _tls, _security, _web_port, _retries, _cell_twins, _web_twins, _charts, _machines, _start,
     )  # fmt: skip
     found = [one for check in checks for one in check(loaded, line)]
     return [loaded.line.problem(path, what, hint) for path, what, hint in found if path not in loaded.wrong]
@@ -111,6 +111,12 @@ def _tls(_: Loaded, line: LineFile) -> Iterator[Found]:
     for k, device in enumerate(line.device):
         if device.tls is not None and not device.endpoint.startswith(MODBUS_TLS_SCHEME + "://"):
             yield ("device", k, "tls"), f"endpoint {device.endpoint} is not encrypted", f"use {MODBUS_TLS_SCHEME}://..."
+
+
+def _security(_: Loaded, line: LineFile) -> Iterator[Found]:
+    for k, device in enumerate(line.device):
+        if device.security is not None and not device.endpoint.startswith(OPCUA_SCHEME + "://"):
+            yield ("device", k, "security"), f"endpoint {device.endpoint} is not OPC UA's", "for Modbus there is tls"
 
 
 def _web_port(_: Loaded, line: LineFile) -> Iterator[Found]:

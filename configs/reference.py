@@ -46,7 +46,8 @@ everything that is wrong at once, one line for each, as `FILE:LINE: KEY: WHAT (H
 - Numbers are not text: `port = "8377"` is a mistake.
 - Units are in the names: `_s` seconds, `_v` volts, `_a` amperes, `_c` degrees Celsius, `_m` metres. *Plant* seconds
   pass `simulation.speed` times faster than *wall* seconds on a simulated line, and are the same on a real one.
-- Tokens are never in a line file; `token_env` or `token_file` says where a run finds them.
+- Tokens and passwords are never in a line file; `token_env` or `token_file`, `password_env` or `password_file` say
+  where a run finds them.
 
 ## In an editor
 `celltwin schema > line.schema.json` writes the JSON schema of the line file. Editors with

@@ -307,7 +307,7 @@ def make_driver(loaded: LoadedLine, device_id: str, clock: Clock, on_poll: Calla
         case Protocol.OPCUA:
             from controller.drivers.opcua import OpcUaDriver
 
-            return OpcUaDriver(device, equipment, clock)
+            return OpcUaDriver(device, equipment, clock, folder=loaded.path.parent)
     raise BadInputError(f"{device_id}: no driver for protocol {equipment.protocol}")
 
 

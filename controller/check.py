@@ -15,8 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from configs.loader import LoadedLine
-from configs.schema import Device, Equipment, Group, Protocol
+from configs.schema import Device, DeviceSecurity, Equipment, Group, Protocol
 from controller.drivers.modbus_plan import describe, plan_polls
+from controller.errors import BadInputError
 
 DAY_S = 86_400.0
 
@@ -47,8 +48,38 @@ def _device(loaded: LoadedLine, device: Device) -> Iterator[RenderableType]:
     facts += [f"lot {device.lot}"] if device.lot else []
     yield Text.assemble((device.id, "bold cyan"), f"  {kind.title}")
     yield Text("  " + ", ".join(facts))
+    if device.security is not None:
+        yield Text("  " + ", ".join(_security(device.security)))
     yield Padding(_streams(kind), (0, 0, 0, 1))
     yield Padding(_tags(kind), (0, 0, 0, 2))
+
+
+def check_files(loaded: LoadedLine, secrets: bool = False) -> None:
+    """Whether certificates and keys are there, valid, and pairs, and with `secrets` the passwords. BadInputError."""
+    problems: list[BadInputError] = []
+    for device in loaded.file.device:
+        if device.security is not None:
+            from controller.drivers.opcua_certificates import load
+
+            try:
+                load(device.security, loaded.path.parent, device.id, secrets)
+            except BadInputError as bad:
+                problems.append(bad)
+    if problems:
+        raise BadInputError("\n".join(str(bad) for bad in problems))
+
+
+def _security(security: DeviceSecurity) -> Iterator[str]:
+    yield f"security {security.policy.value}"
+    if security.user is not None:
+        secret = security.password_env
+        source = f"file {security.password_file}" if secret is None else f"environment {secret}"
+        yield f"user {security.user} with password from {source} (not looked at now)"
+    else:
+        yield "anonymous" if security.user_certificate is None else f"user by {security.user_certificate}"
+    if security.certificate is not None:
+        yield f"our certificate {security.certificate}"
+        yield f"server known by {security.server_certificate or security.trusted}"
 
 
 _SPOKEN = {

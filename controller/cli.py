@@ -21,6 +21,7 @@ from rich.console import Console
 from configs.errors import ConfigError
 from configs.loader import LoadedLine, load_line, load_scenario, packaged, schema_json
 from controller.analysis.kinds import TEXTS as KINDS
+from controller.cli_opcua import opcua
 from controller.errors import BadInputError, CelltwinError, RunError
 from controller.runfolder import RunFolder
 
@@ -34,16 +35,15 @@ app = typer.Typer(
 )
 grafana = typer.Typer(help="Dashboards for Grafana.", no_args_is_help=True)
 app.add_typer(grafana, name="grafana")
+app.add_typer(opcua, name="opcua")
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
-
 Line = Annotated[Path, typer.Argument(metavar="FILE", help="Line file (TOML).")]
 Speed = Annotated[
     float | None, typer.Option(min=0.1, max=2000, help="Plant seconds per wall second; default: the line file's.")
 ]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Run folder; default: under runs/.")]
-
 ScenarioOf = Annotated[
     str | None, typer.Option("--scenario", metavar="NAME|FILE", help="What breaks when; simulate --list names them.")
 ]
@@ -52,10 +52,10 @@ ScenarioOf = Annotated[
 @app.command()
 def check(file: Line, scenario: ScenarioOf = None) -> None:
     """Validate a line file; print its devices, tags, and what would be read how often. Opens no socket."""
-    from controller.check import render
+    from controller.check import check_files, render
     from controller.simulate import ask_simulators
 
-    loaded = load_line(file)
+    check_files(loaded := load_line(file))
     if scenario is not None:
         load_scenario(scenario, loaded)
         if code := ask_simulators("--check", "--line", str(file), "--scenario", scenario):

@@ -53,12 +53,14 @@ async def start_run(loaded: LoadedLine, folder: RunFolder, start: Start, say: Sa
 
 async def _run(loaded: LoadedLine, folder: RunFolder, start: Start, stop: asyncio.Event, say: Say) -> None:
     from controller.app import RunOptions, build_sinks, run_line, warm_up
+    from controller.check import check_files
 
     # What a person must correct is said before anything slow begins.
     folder.prepare()
     base = parse_time_base(start.time_base) if start.time_base not in {None, "-"} else None
     if start.time_base is None and loaded.file.simulation is not None:
         base = _simulated_time_base(loaded, folder)
+    check_files(loaded, secrets=True)
     build_sinks(loaded, folder)  # for its complaints only; the ones that work are built with the run
     if not await unless_stopped(asyncio.to_thread(warm_up, say), stop):
         _leave(start, say)

@@ -39,6 +39,7 @@ from configs.schema.modbus import (
     WordOrder,
 )
 from configs.schema.opcua import (
+    DeviceSecurity,
     OpcUaAlarm,
     OpcUaOptions,
     OpcUaServerOptions,
@@ -60,6 +61,7 @@ __all__ = [
     "CoatingRecipe",
     "Device",
     "DeviceClock",
+    "DeviceSecurity",
     "DeviceTls",
     "Equipment",
     "Fault",

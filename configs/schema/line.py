@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from configs.schema.base import Name, NonNegative, Port, Positive, Strict
 from configs.schema.chart import Chart
 from configs.schema.modbus import DeviceTls
+from configs.schema.opcua import DeviceSecurity
 
 
 class Line(Strict):
@@ -31,6 +32,9 @@ class Device(Strict):
         "or opc.tcp://host:port/path.",
     )
     tls: DeviceTls | None = Field(default=None, description="For modbus.tls; absent: the system's authorities.")
+    security: DeviceSecurity | None = Field(
+        default=None, description="For opc.tcp; absent: nothing is signed or encrypted, and nobody signs in."
+    )
     recipe: str | None = Field(default=None, description="Recipe to run: a name under configs/recipes or a path.")
     lot: str = Field(default="", max_length=64, description="Lot on the machine; a tag on its points in InfluxDB.")
     retry_min_s: Positive = Field(default=0.5, description="Wall seconds to the first reconnection attempt.")
@@ -50,6 +54,13 @@ class CellTwin(Strict):
     cell: str = Field(description="Cell model: a name under configs/cells or a path beside the line file.")
     publish_period_s: NonNegative = Field(
         default=0.0, description="Plant seconds between results; 0: with every Frame."
+    )
+    slow_c_rate: float = Field(
+        default=0.22,
+        gt=0.0,
+        le=1.0,
+        description="Mean current over the cell file's capacity, per hour, up to which a step is slow enough for "
+        "`cell_dqdv`, `cell_esoh` and `cell_ocv`. The default lets C/5 of a nominal capacity through.",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import Enum
 from itertools import pairwise
 from typing import Annotated, Self
@@ -119,6 +120,63 @@ class OpcUaServerOptions(Strict):
         if any(user.thumbprint for user in self.user) and set(self.policies) == {SecurityPolicy.NONE}:
             raise ValueError("a user with a certificate needs an endpoint that signs")
         return self
+
+
+class DeviceSecurity(Strict):
+    """Security of an opc.tcp device. Files are relative to the line file; a password is never in it."""
+
+    policy: SecurityPolicy = Field(default=SecurityPolicy.NONE, description="Endpoint that is used.")
+    certificate: str | None = Field(default=None, description="Our certificate (DER or PEM), which a policy needs ...")
+    key: str | None = Field(default=None, description="... and its private key, without a passphrase.")
+    server_certificate: str | None = Field(default=None, description="The server's certificate, or ...")
+    trusted: str | None = Field(
+        default=None, description="... a folder with certificates of trusted servers, or of authorities that sign them."
+    )
+    user: str | None = Field(default=None, min_length=1, description="Who signs in; absent: anonymous.")
+    password_env: str | None = Field(default=None, description="Environment variable with the password ...")
+    password_file: str | None = Field(default=None, description="... or file that holds it.")
+    plain_password: bool = Field(
+        default=False,
+        description="Whether the password may cross the network unencrypted, for a server without policy.",
+    )
+    user_certificate: str | None = Field(default=None, description="Certificate that signs in, in place of a user ...")
+    user_key: str | None = Field(default=None, description="... and its private key.")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        wrong = [*self._channel(), *self._sign_in()]
+        if wrong:
+            raise ValueError("\n".join(wrong))
+        return self
+
+    def _channel(self) -> Iterator[str]:
+        if (self.certificate is None) != (self.key is None):
+            yield "certificate and key go together"
+        anchors = (self.server_certificate is not None) + (self.trusted is not None)
+        if self.policy is SecurityPolicy.NONE:
+            if self.certificate or anchors:
+                yield "certificates need a policy other than None"
+            return
+        if self.certificate is None and self.key is None:
+            yield f"policy {self.policy.value} needs our certificate and key: celltwin opcua certificate makes them"
+        if anchors != 1:
+            yield "give exactly one of server_certificate and trusted: who else would know the server?"
+
+    def _sign_in(self) -> Iterator[str]:
+        sources = (self.password_env is not None) + (self.password_file is not None)
+        if (self.user_certificate is None) != (self.user_key is None):
+            yield "user_certificate and user_key go together"
+        if self.user is not None and self.user_certificate is not None:
+            yield "sign in as user, or with user_certificate: not both"
+        if self.user is None and sources:
+            yield "a password without a user"
+        if self.user is not None and sources != 1:
+            yield "give exactly one of password_env and password_file"
+        if self.policy is SecurityPolicy.NONE:
+            if self.user_certificate is not None:
+                yield "a user certificate needs a policy other than None"
+            if self.user is not None and not self.plain_password:
+                yield "with policy None a password can be read on the network: choose a policy, or set plain_password"
 
 
 class OpcUaOptions(Strict):

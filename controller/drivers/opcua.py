@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,13 @@ from controller.clock import Clock
 from controller.drivers import opcua_codec as codec
 from controller.drivers import opcua_desired as desired
 from controller.drivers import opcua_status as status
+from controller.drivers.opcua_certificates import Credentials, load
 from controller.drivers.opcua_frames import GroupAssembler
 from controller.drivers.opcua_intake import Traffic
 from controller.drivers.opcua_messages import Messages
 from controller.drivers.opcua_requests import Requests
 from controller.drivers.opcua_subscription import Subscription
-from controller.errors import CommandError, DeviceLostError, ProtocolError
+from controller.errors import BadInputError, CommandError, DeviceLostError, DeviceRefusedError, ProtocolError
 from controller.types import Float64Array, Frame, Write
 
 _START_TIMEOUTS = 10  # request deadlines that a start may take before the first chunk of items
@@ -33,10 +35,14 @@ _START_TIMEOUTS = 10  # request deadlines that a start may take before the first
 class OpcUaDriver:
     """Driver (see base.py) for one OPC UA server. Nothing is opened before start()."""
 
-    def __init__(self, device: Device, equipment: Equipment, clock: Clock, item_retry_s: float = 5.0) -> None:
-        """BadInputError where device or equipment are not for OPC UA. `item_retry_s`: wall seconds between attempts
-        to create items that the server refused.
+    def __init__(
+        self, device: Device, equipment: Equipment, clock: Clock, item_retry_s: float = 5.0, folder: Path = Path()
+    ) -> None:
+        """BadInputError where device or equipment are not for OPC UA, or a file of [device.security] cannot be used.
+        `item_retry_s`: wall seconds between attempts to create items that the server refused; `folder`: line file's.
         """
+        self._folder = folder
+        _ = self._credentials(device)
         self._options = desired.check(device, equipment)
         self._device, self._equipment, self._clock = device, equipment, clock
         self._item_retry_s = item_retry_s
@@ -57,6 +63,9 @@ class OpcUaDriver:
         self._subscription: Subscription | None = None
         self._namespace = 0
 
+    def _credentials(self, device: Device) -> Credentials | None:
+        return None if device.security is None else load(device.security, self._folder, device.id)
+
     @property
     def device(self) -> str:
         """The device's id in the line file."""
@@ -76,7 +85,11 @@ class OpcUaDriver:
     async def start(self) -> None:
         """Connect, find the namespace, read the server's limits, create subscription and items."""
         await self.stop()
-        requests = Requests(self._device.id, self._device.endpoint, self._options)
+        try:
+            credentials = self._credentials(self._device)  # anew: a certificate or password may have been put right
+        except BadInputError as bad:
+            raise DeviceRefusedError(bad.what, bad.hint) from bad
+        requests = Requests(self._device.id, self._device.endpoint, self._options, credentials)
         subscription = Subscription(requests, self._options, self._items, self._traffic, self._item_retry_s)
         self._requests, self._subscription = requests, subscription
         chunks = len(self._items) / self._options.max_items_per_call

@@ -12,12 +12,15 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 from asyncua import Client, ua
+from cryptography import x509
 
 from configs.schema import OpcUaOptions
+from controller.drivers import opcua_security as security
 from controller.drivers import opcua_status as status
+from controller.drivers.opcua_certificates import APPLICATION_URI, Credentials
 from controller.drivers.opcua_desired import Limits
 from controller.drivers.opcua_desired import limits as limits_of
-from controller.errors import DeviceLostError, DeviceRefusedError, ProtocolError
+from controller.errors import BadInputError, DeviceLostError, DeviceRefusedError, ProtocolError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -68,17 +71,34 @@ async def deadline(wall_s: float) -> AsyncIterator[None]:
             raise asyncio.CancelledError from cancelled
 
 
+async def endpoints(endpoint: str, timeout_s: float, where: str) -> list[Any]:
+    """What a server offers, by a connection of its own without security, as discovery is meant (Part 4, 5.4.4)."""
+    hush()
+    client = Client(endpoint, timeout=timeout_s)
+    try:
+        async with deadline(2 * timeout_s):
+            offered: list[Any] = await client.connect_and_get_server_endpoints()
+    except Exception as problem:
+        raise status.translate(problem, f"{where}: asking for its endpoints") from problem
+    finally:
+        client.disconnect_socket()
+    return offered
+
+
 class Requests:
     """A client that is connected once and never again: asyncua hangs when one Client object is connected twice
     under packet loss (opcua-asyncio #1660). Its own supervisor may reconnect transport and session underneath.
     """
 
-    def __init__(self, where: str, endpoint: str, options: OpcUaOptions) -> None:
+    def __init__(
+        self, where: str, endpoint: str, options: OpcUaOptions, credentials: Credentials | None = None
+    ) -> None:
         hush()
+        self._endpoint, self._credentials = endpoint, credentials
         self.where = f"{where} at {endpoint}"
         self._options = options
         self.limits: Limits = limits_of(options, 0, 0, 0)
-        self.client = Client(
+        self.client = security.SafeClient(
             endpoint,
             timeout=options.timeout_s,
             watchdog_intervall=options.timeout_s,
@@ -87,7 +107,7 @@ class Requests:
             reconnect_request_timeout=options.timeout_s,
         )
         self.client.name = self.client.description = "celltwin"
-        self.client.application_uri = "urn:celltwin:controller"
+        self.client.application_uri = APPLICATION_URI
         self.client.session_timeout = int((options.queue_outage_s + _SESSION_SPARE_S) * 1000)
 
     @property
@@ -105,11 +125,32 @@ class Requests:
 
     async def connect(self) -> None:
         """Socket, secure channel, session. One deadline over all of it, since each step has only its own."""
+        if self._credentials is not None:
+            await self._secure(self._credentials)
         try:
             async with deadline(3 * self._options.timeout_s):
                 await self.client.connect()
+        except DeviceRefusedError as problem:  # our own: SafeClient
+            raise DeviceRefusedError(f"{self.where}: {problem.what}", problem.hint) from None
         except Exception as problem:
-            raise status.translate(problem, f"{self.where}: connecting") from problem
+            if str(problem).startswith("No matching endpoints"):  # asyncua's word for it; this says what there is
+                offered = await endpoints(self._endpoint, self._options.timeout_s, self.where)
+                security.choose(offered, self._credentials or security.ANONYMOUS, self.where)
+            lost = status.translate(problem, f"{self.where}: connecting")
+            raise security.explain(lost, self._credentials, self.where) from problem
+
+    async def _secure(self, credentials: Credentials) -> None:
+        """Look at what the server offers, and whom it shows itself to be, before anything is said to it."""
+        server: x509.Certificate | None = None
+        if not security.insecure(credentials.policy):
+            chosen = security.choose(
+                await endpoints(self._endpoint, self._options.timeout_s, self.where), credentials, self.where
+            )
+            try:
+                server = security.trust(chosen, credentials, self.where)
+            except BadInputError as bad:
+                raise security.unreadable(bad, self.where) from bad
+        security.prepare(self.client, credentials, server)
 
     async def namespace_index(self) -> int:
         """Where the server keeps our namespace today; it may change with every restart."""
