@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import status
-from kernels._jit import contracted_kernel, inlined
+from kernels._jit import contracted_helper, contracted_kernel, inlined
 from kernels.capacity_blocks import (
     BLOCK,
     EDGE,
@@ -65,7 +65,7 @@ S_BEGUN, S_TIME, S_VOLTAGE, S_ROW, S_LOW, S_LOW_ROW, S_HIGH, S_LAST_ROW = range(
 SEEN = 8
 
 
-@contracted_kernel
+@contracted_helper
 def _see_next(seen: F, row: int, t0: float, begin_v: float, v: float) -> None:
     """One row of what may become the next half-cycle."""
     if seen[S_BEGUN] == 0.0:
@@ -77,7 +77,7 @@ def _see_next(seen: F, row: int, t0: float, begin_v: float, v: float) -> None:
     seen[S_LAST_ROW] = row
 
 
-@contracted_kernel
+@contracted_helper
 def _emit(
     halves: F, at: int, direction: float, begin: F, end: F, seen: F, time_s: F, voltage_v: F, ended: bool
 ) -> int:  # fmt: skip
@@ -123,7 +123,7 @@ def _flow(
     return 0.5 * dt * (a + b), 0.5 * dt * (a * v0 + b * v1), dt, (b - a) * (b - a) * dt * dt / 12.0
 
 
-@contracted_kernel
+@contracted_helper
 def _mark(total: F, q: float, e: float, flow_s: float, last_row: int, peak: F) -> None:
     """Keeps the totals of a turning point."""
     total[T_Q], total[T_E], total[T_FLOW], total[T_LAST_ROW] = q, e, flow_s, last_row
@@ -131,7 +131,7 @@ def _mark(total: F, q: float, e: float, flow_s: float, last_row: int, peak: F) -
         peak[j] = total[j]
 
 
-@contracted_kernel
+@contracted_helper
 def _walk(
     time_s: F, current_a: F, voltage_v: F, counter_c: F, start: int, stop: int, direction: float, rest: float,
     least: float, gap_s: float, middle: bool, largest: float, halves: F, at: int, tally: F,

@@ -101,12 +101,3 @@ def one_way(time_s: F, current_a: F, row: int, gap_s: float, ceiling: float) -> 
         down += fits & (i[j] <= 0.0) & (i[j] >= -ceiling)
         q += i[j] * dt
     return (up == BLOCK) | (down == BLOCK), q
-
-
-def warm_up() -> None:
-    """Compiles with the signatures of kernels/capacity.py."""
-    many = np.arange(BLOCK + 1.0)
-    steady_flow(many, many, many, 1, 1.0, 0.0, 1.0, 1.0)
-    still(many, many, many, 1, 0.0, 1.0)
-    one_way(many, many, 1, 1.0, 1.0)
-    reach(many, many, 0, 2, 2, 0.0, 0.0, 0, 0.0)

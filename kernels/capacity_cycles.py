@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import capacity as c
-from kernels._jit import contracted_kernel
+from kernels._jit import contracted_helper, contracted_kernel
 from kernels.capacity_blocks import TIME_LIMIT_S, VOLTAGE_LIMIT_V
 from kernels.capacity_scale import CURRENT_LIMIT_A
 
@@ -41,7 +41,7 @@ MORE_OUT = 1.02
 WENT_ON = 0.01
 
 
-@contracted_kernel
+@contracted_helper
 def _steepness(time_s: F, current_a: F, voltage_v: F, half: F) -> float:
     """Mean slope dV/dQ of the last 5 % of the charge before the lowest voltage, over that from 50 % to 95 %.
 
@@ -73,7 +73,7 @@ def _steepness(time_s: F, current_a: F, voltage_v: F, half: F) -> float:
     return ratio
 
 
-@contracted_kernel
+@contracted_helper
 def _end_row(time_s: F, current_a: F, voltage_v: F, half: F, tolerance: float) -> int:
     """Row at which a discharge ended: that of its lowest voltage, unless it went on above it at much the same current.
 
@@ -93,7 +93,7 @@ def _end_row(time_s: F, current_a: F, voltage_v: F, half: F, tolerance: float) -
     return last if went_on > WENT_ON * half[c.CHARGE_C] else low
 
 
-@contracted_kernel
+@contracted_helper
 def _find_limit(time_s: F, current_a: F, voltage_v: F, halves: F, tolerance: float) -> tuple[float, int]:
     """Lowest voltage at which the record's discharges were ended, and where that comes from.
 
@@ -119,7 +119,7 @@ def _find_limit(time_s: F, current_a: F, voltage_v: F, halves: F, tolerance: flo
     return math.nan, LIMIT_NONE
 
 
-@contracted_kernel
+@contracted_helper
 def _judge(halves: F, charge: int, discharge: int, limit: float, tolerance: float) -> int:  # noqa: PLR0911  (one a refusal)
     """Why the cycle has no efficiency, or GIVEN."""
     if charge < 0:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels._jit import contracted_kernel
+from kernels._jit import contracted_helper
 from kernels.capacity_blocks import BLOCK, LONGEST_WAIT, TIME_LIMIT_S, one_way
 
 F = NDArray[np.float64]
@@ -17,7 +17,7 @@ SAMPLED = 4096
 OUTLIER = 1000.0
 
 
-@contracted_kernel
+@contracted_helper
 def largest_current(current_a: F, start: int, stop: int) -> float:
     """Power of two above the largest current; one row in a thousand (of 20 or more, at least one) is an outlier."""
     stride = 1 + (stop - start) // SAMPLED
@@ -36,13 +36,13 @@ def largest_current(current_a: F, start: int, stop: int) -> float:
     return 0.0
 
 
-@contracted_kernel
+@contracted_helper
 def ceiling_of(largest: float) -> float:
     """More [A] is a misreading; a pulse of 2C in a formation at C/20 is forty times its current."""
     return min(max(OUTLIER * largest, 1e-9), CURRENT_LIMIT_A)
 
 
-@contracted_kernel
+@contracted_helper
 def span(time_s: F, current_a: F, start: int, stop: int, gap_s: float, ceiling: float, least: float) -> float:
     """Charge [C] between the extremes of q, signed by which extreme came first; stops once it reaches `least`."""
     q, low, high, t0 = 0.0, 0.0, 0.0, math.nan
@@ -71,9 +71,3 @@ def span(time_s: F, current_a: F, start: int, stop: int, gap_s: float, ceiling: 
             if high - q >= least:
                 return q - high
     return high - low
-
-
-def warm_up() -> None:
-    """Compiles with the signatures of kernels/capacity.py."""
-    two = np.zeros(2)
-    span(two, two, 0, 2, 1.0, ceiling_of(largest_current(two, 0, 2)), 1.0)

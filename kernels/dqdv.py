@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import status
-from kernels._jit import kernel
+from kernels._jit import helper, kernel
 
 Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
@@ -67,7 +67,7 @@ def _cumulative(u: float) -> float:
     return 0.5 + 35.0 / 32.0 * u * (1.0 - u * u * (1.0 - u * u * (0.6 - u * u / 7.0)))
 
 
-@kernel
+@helper
 def _spread(
     x: Float64Array, y: Float64Array, start: float, bin_width: float, way: float, noise_of_x: bool,
     bins: Float64Array, tilt: Float64Array, even: Float64Array, noise: Float64Array,
@@ -174,7 +174,7 @@ def slope_batch(
         code[r] = status.OK if bad == 0 else status.DEGRADED
 
 
-@kernel
+@helper
 def _way(charge: Float64Array) -> float:
     """1 where the charge grows over the record, -1 where it falls."""
     first, last = math.nan, math.nan

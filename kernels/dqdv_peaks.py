@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import status
-from kernels._jit import kernel
+from kernels._jit import helper, kernel
 from kernels.dqdv import GRID_PER_H
 
 Float64Array = NDArray[np.float64]
@@ -28,7 +28,7 @@ END = 3 * GRID_PER_H
 VAGUE = 0.02  # of the area: beyond, a flat valley leaves open where the peak ends, and the area is not given
 
 
-@kernel
+@helper
 def _crossing(f: Float64Array, peak: int, end: int, way: int, level: float) -> float:
     """Where f first falls to `level` between `peak` and `end`, in grid points; NaN if it does not."""
     k = peak
@@ -105,7 +105,7 @@ def peaks_batch(
             found[r] += 1
 
 
-@kernel
+@helper
 def _valley(f: Float64Array, sd: Float64Array, first: int, last: int, step: float) -> tuple[int, float]:
     """Lowest place of f from `first` to `last`, or the middle of the stretch that its noise makes as low; its sd.
 
@@ -129,7 +129,7 @@ def _valley(f: Float64Array, sd: Float64Array, first: int, last: int, step: floa
     return k, 0.5 * stretch
 
 
-@kernel
+@helper
 def _level(f: Float64Array, sd: Float64Array, first: int, last: int) -> tuple[float, float]:
     """How low f is in its valley from `first` to `last`, and the sd of that.
 
@@ -164,7 +164,7 @@ def _higher(a: float, a_sd: float, b: float, b_sd: float) -> tuple[float, float]
     return b + rise, math.sqrt(max(square - rise * rise, 0.0))
 
 
-@kernel
+@helper
 def _stands_out(
     f: Float64Array, sd: Float64Array, g: int, low: int, high: int, level: float, level_sd: float, step: float
 ) -> tuple[float, float]:  # fmt: skip
@@ -185,7 +185,7 @@ def _stands_out(
     return total * step, math.hypot(noise, wide * level_sd)
 
 
-@kernel
+@helper
 def _measure(
     f: Float64Array, sd: Float64Array, g: int, low: int, high: int, start: float, step: float, h: float,
     out: Float64Array,

@@ -23,7 +23,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels._jit import kernel
+from kernels._jit import helper, kernel
 
 Array = NDArray[np.float64]
 
@@ -53,7 +53,7 @@ def vapour_kg_m3(temperature_c: float, solvent: Array) -> float:
     return float(pressure * molar / (GAS_J_MOL_K * t_k))
 
 
-@kernel
+@helper
 def _dry_cell(
     cell: Array, seconds: float, air_c: float, h: float, air_kg_m3: float, solvent: Array, web: Array
 ) -> tuple[float, float]:
@@ -142,7 +142,7 @@ def drying_step(
     return total
 
 
-@kernel
+@helper
 def _room(cell: Array, seconds: float, solvent: Array, web: Array) -> None:
     """The web cools to the room's temperature; nothing evaporates there."""
     stored = web[FOIL_J_M2_K] + web[DRY_J_KG_K] * cell[DRY] + solvent[LIQUID_J_KG_K] * cell[SOLVENT]

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import status
-from kernels._jit import contracted_kernel
+from kernels._jit import contracted_helper, contracted_kernel
 from kernels.ecm_columns import GRID, I_HOLD, I_ROWS, I_USED, INFO_ENTRIES, W_GRID, W_R0, WORK_ROWS, prepare, products
 from kernels.ecm_report import (
     CAUSE,
@@ -44,7 +44,7 @@ F = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-@contracted_kernel
+@contracted_helper
 def _fit_levels(
     w: F, info: F, has: int, most_pairs: int, variance_floor: float, gram: F, index: Ints, a: F, length: F, c: F,
     inverse: F, start: F, ln_tau: F, out: F, cov: F,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import status
-from kernels._jit import contracted_kernel, summing
+from kernels._jit import contracted_helper, contracted_kernel, summing
 
 F = NDArray[np.float64]
 
@@ -32,7 +32,7 @@ WINDOW = 5  # rows after a step in which its voltage must have come
 EARLY, LATE = 0.3, 0.1  # shares of a step's voltage: more is already there, less is not there yet
 
 
-@contracted_kernel
+@contracted_helper
 def _copy_rows(time_s: F, current_a: F, voltage_v: F, w: F) -> int:
     """Takes the rows that have a time and a current; -1 when time goes back, else how many."""
     m = 0
@@ -50,7 +50,7 @@ def _copy_rows(time_s: F, current_a: F, voltage_v: F, w: F) -> int:
     return m
 
 
-@contracted_kernel
+@contracted_helper
 def _held_since(i: F, k: int, step_a: float) -> int:
     """First of the rows up to k, at most WINDOW back, that have the current of row k."""
     b = k
@@ -59,7 +59,7 @@ def _held_since(i: F, k: int, step_a: float) -> int:
     return b
 
 
-@contracted_kernel
+@contracted_helper
 def _step_resistance(w: F, m: int, step_a: float) -> float:
     """Largest change of voltage per change of current within WINDOW rows of a step."""
     i, v, used = w[W_CURRENT], w[W_VOLTAGE], w[W_USED]
@@ -73,7 +73,7 @@ def _step_resistance(w: F, m: int, step_a: float) -> float:
     return largest
 
 
-@contracted_kernel
+@contracted_helper
 def _misplaced(w: F, m: int, step_a: float) -> None:
     """Takes rows out that a cycler wrote with the current of one side of a step and the voltage of the other.
 
@@ -103,7 +103,7 @@ def _misplaced(w: F, m: int, step_a: float) -> None:
             w[W_DRIVE, j] = i[k]
 
 
-@contracted_kernel
+@contracted_helper
 def _steps(w: F, m: int, step_a: float, before_step: bool, info: F) -> None:
     """Number of steps, longest stretch after one, and the pace of sampling right after the steps."""
     t, i = w[W_TIME], w[W_CURRENT]
@@ -156,7 +156,7 @@ def prepare(
     return _fill(w, m, span > FLAT * largest, ocv_v, info)
 
 
-@contracted_kernel
+@contracted_helper
 def _fill(w: F, m: int, varies: bool, ocv_v: float, info: F) -> int:
     """Offset, charge, current and voltage columns; the range of time constants."""
     used, reference, scale = 0, ocv_v, info[I_SCALE]
@@ -189,7 +189,7 @@ def _fill(w: F, m: int, varies: bool, ocv_v: float, info: F) -> int:
     return status.OK
 
 
-@contracted_kernel
+@contracted_helper
 def _decays(w: F, m: int, rate: float) -> None:
     """w[W_A] = exp(-rate dt): Taylor's series to degree 7 at an argument of at most 0.16, then squared eight times.
 

@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels._jit import contracted_kernel
+from kernels._jit import contracted_helper
 from kernels.ecm_columns import (
     I_CHARGE,
     I_DT,
@@ -49,7 +49,7 @@ REFUSE_AT = 0.25
 LAGS = 0.25  # of the record: longest autocorrelation looked at
 
 
-@contracted_kernel
+@contracted_helper
 def _inflation(w: F, m: int, used: float, squares: float) -> float:
     """Factor of the variance: 1 + 2 (sum of the significant leading autocorrelations of the residuals in w[W_A])."""
     factor = 1.0
@@ -64,7 +64,7 @@ def _inflation(w: F, m: int, used: float, squares: float) -> float:
     return factor
 
 
-@contracted_kernel
+@contracted_helper
 def _covariance(gram: F, index: Ints, linear: int, pairs: int, c: F, a: F, length: F, inverse: F) -> bool:
     """(J'J)^-1 of (linear parameters, ln tau) into `inverse`; False when it does not exist."""
     count = linear + pairs
@@ -96,7 +96,7 @@ def _covariance(gram: F, index: Ints, linear: int, pairs: int, c: F, a: F, lengt
     return True
 
 
-@contracted_kernel
+@contracted_helper
 def _residuals(w: F, m: int, index: Ints, linear: int, c: F) -> float:
     """Residuals into w[W_A]; the sum of their squares, without the cancellation of the normal equations."""
     r = w[W_A]
@@ -110,7 +110,7 @@ def _residuals(w: F, m: int, index: Ints, linear: int, c: F) -> float:
     return lagged(r, m, 0)
 
 
-@contracted_kernel
+@contracted_helper
 def report(
     w: F, info: F, has: int, pairs: int, ln_tau: F, gram: F, index: Ints, a: F, length: F, c: F, inverse: F,
     variance_floor: float, out: F, cov: F,
@@ -149,7 +149,7 @@ def report(
     return True
 
 
-@contracted_kernel
+@contracted_helper
 def total(out: F, cov: F, hold_s: float, has: int, pairs: int, weight: F) -> None:
     """Resistance after `hold_s` of constant current, R0 + sum Rj (1 - exp(-hold/tau_j)), and its deviation."""
     weight[:] = 0.0
@@ -171,7 +171,7 @@ def total(out: F, cov: F, hold_s: float, has: int, pairs: int, weight: F) -> Non
     out[TOTAL], out[TOTAL_SD] = total, math.sqrt(max(variance, 0.0))
 
 
-@contracted_kernel
+@contracted_helper
 def refusal(out: F, cov: F, info: F, has: int, pairs: int) -> int:
     """NONE when every parameter of the model stands out of its uncertainty, otherwise what stands in the way."""
     vague = has & HAS_R0 != 0 and not (out[R0] > 0.0 and math.sqrt(cov[R0, R0]) <= REFUSE_AT * out[R0])
@@ -194,7 +194,7 @@ def refusal(out: F, cov: F, info: F, has: int, pairs: int) -> int:
     return VAGUE
 
 
-@contracted_kernel
+@contracted_helper
 def resistance_only(
     w: F, info: F, has: int, gram: F, index: Ints, a: F, length: F, c: F, inverse: F, floor: float, out: F, cov: F
 ) -> bool:  # fmt: skip

@@ -13,7 +13,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels._jit import contracted_kernel
+from kernels._jit import contracted_helper
 from kernels.ecm_columns import (
     GRID,
     I_HI,
@@ -41,7 +41,7 @@ LEAP = 1.2  # largest step of ln(tau)
 HAS_OFFSET, HAS_CHARGE, HAS_R0 = 1, 2, 4  # which linear columns are fitted
 
 
-@contracted_kernel
+@contracted_helper
 def linear_columns(has: int, pairs: int, index: Ints) -> int:
     """Writes the work rows of the linear columns into `index`; how many."""
     n = 0
@@ -55,7 +55,7 @@ def linear_columns(has: int, pairs: int, index: Ints) -> int:
     return n
 
 
-@contracted_kernel
+@contracted_helper
 def eliminate(gram: F, index: Ints, count: int, linear: int, a: F, length: F) -> bool:
     """Partial Cholesky factor in `a` of gram[index, index], columns at unit length. False: linear columns coincide.
 
@@ -80,7 +80,7 @@ def eliminate(gram: F, index: Ints, count: int, linear: int, a: F, length: F) ->
     return True
 
 
-@contracted_kernel
+@contracted_helper
 def coefficients(a: F, linear: int, last: int, length: F, c: F) -> None:
     """Linear parameters from the factor, the voltage being column `last`."""
     for i in range(linear - 1, -1, -1):
@@ -92,7 +92,7 @@ def coefficients(a: F, linear: int, last: int, length: F, c: F) -> None:
         c[i] *= length[last] / length[i]
 
 
-@contracted_kernel
+@contracted_helper
 def search(w: F, info: F, has: int, gram: F, index: Ints, a: F, length: F, start: F) -> None:
     """Best single time constant into start[0], best two into start[1:3]; 0 where none gives positive resistances."""
     m = int(info[I_ROWS])
@@ -131,7 +131,7 @@ def search(w: F, info: F, has: int, gram: F, index: Ints, a: F, length: F, start
                 start[1], start[2] = math.exp(low + h * step), math.exp(low + g * step)
 
 
-@contracted_kernel
+@contracted_helper
 def project(
     w: F, info: F, has: int, pairs: int, t1: float, t2: float, gram: F, index: Ints, a: F, length: F, c: F
 ) -> float:
@@ -152,7 +152,7 @@ def project(
     return float(a[last, last] * length[last] * length[last])
 
 
-@contracted_kernel
+@contracted_helper
 def _step(a: F, length: F, c: F, linear: int, pairs: int, damping: float, ln_tau: F, low: float, high: float) -> None:
     """Damped Gauss-Newton step of ln(tau) into ln_tau[2:4], within the bounds."""
     last = linear + pairs
@@ -174,7 +174,7 @@ def _step(a: F, length: F, c: F, linear: int, pairs: int, damping: float, ln_tau
         ln_tau[2 + j] = min(max(ln_tau[j] + leap, low), high) if j < pairs else ln_tau[j]
 
 
-@contracted_kernel
+@contracted_helper
 def minimise(w: F, info: F, has: int, pairs: int, ln_tau: F, gram: F, index: Ints, a: F, length: F, c: F) -> bool:
     """Levenberg-Marquardt from ln_tau[:pairs], which it moves; False when it does not settle.
 
@@ -189,8 +189,11 @@ def minimise(w: F, info: F, has: int, pairs: int, ln_tau: F, gram: F, index: Int
         if not math.isfinite(best):
             return False
         if fresh:
-            old_a[: linear + pairs + 1] = a[: linear + pairs + 1]
-            old_c[:], old_length[:] = c, length
+            for i in range(linear + pairs + 1):
+                for j in range(a.shape[1]):
+                    old_a[i, j] = a[i, j]
+            for i in range(c.shape[0]):
+                old_c[i], old_length[i] = c[i], length[i]
         _step(old_a, old_length, old_c, linear, pairs, damping, ln_tau, low, high)
         move = max(abs(ln_tau[2] - ln_tau[0]), abs(ln_tau[3] - ln_tau[1]))
         if move < SETTLED:

@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import status
-from kernels._jit import contracted_kernel, inlined
+from kernels._jit import contracted_helper, contracted_kernel, inlined
 from kernels.ekf_lanes import (
     check_lanes, compare_lanes, drive_lanes, exponentials_lanes, measure_lanes, predict_lanes, results_lanes,
 )  # fmt: skip
@@ -117,7 +117,7 @@ def _start(
         _settle(w, lane, noise, ocv, open_v, factor * current_a)
 
 
-@contracted_kernel
+@contracted_helper
 def _settle(w: F, lane: int, noise: F, ocv: F, open_v: float, h3: float) -> None:
     """SOC of the first sample by Bayes' rule over the whole table, every SOC being equally likely before.
 
@@ -174,7 +174,7 @@ def _refused(w: F, lane: int) -> None:
         w[P22, lane] += w[D_INNOVATION, lane] ** 2
 
 
-@contracted_kernel
+@contracted_helper
 def reset_cell(state: F, parameters: F, i: int | np.uintp) -> None:
     """Puts cell i's state to the prior of a cell that was never seen."""
     for j in range(STATE_COLUMNS):

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import status
-from kernels._jit import contracted_kernel
+from kernels._jit import contracted_helper, contracted_kernel
 from kernels.esoh_descent import (
     FRACTION,
     HIGH,
@@ -58,7 +58,7 @@ STAGES = np.array([[4, 6], [1, 60]])
 COARSE, FINE = 0, 1
 
 
-@contracted_kernel
+@contracted_helper
 def _positive_at(pos: F, pos_grid: F, potential: float) -> float:
     """Stoichiometry of a falling table at that potential, within the table."""
     low, high = 0, pos.shape[0] - 1
@@ -71,7 +71,7 @@ def _positive_at(pos: F, pos_grid: F, potential: float) -> float:
     return float(pos_grid[0] + pos_grid[1] * low)
 
 
-@contracted_kernel
+@contracted_helper
 def _begin(
     p: F, start: F, current: float, z: F, v: F, pos: F, pos_grid: F, neg: F, neg_grid: F, out: F, jac: F
 ) -> None:
@@ -87,7 +87,7 @@ def _begin(
     p[Y100] = _positive_at(pos, pos_grid, v[n - 1] - out[n - 1] + offset)
 
 
-@contracted_kernel
+@contracted_helper
 def _usable(z: F, v: F, current: float) -> bool:
     """Whether a curve can be fitted at all: enough finite points, charge in rising order from end to end."""
     n = z.shape[0]
@@ -101,7 +101,7 @@ def _usable(z: F, v: F, current: float) -> bool:
     return bool(z[n - 1] - z[0] > 0.5)
 
 
-@contracted_kernel
+@contracted_helper
 def _near(a: F, b: F) -> bool:
     """Whether the windows are the same for all purposes; False where one is NaN."""
     near = True
@@ -110,7 +110,7 @@ def _near(a: F, b: F) -> bool:
     return near
 
 
-@contracted_kernel
+@contracted_helper
 def _search(
     current: float, z: F, v: F, starts: F, free: NDArray[np.bool_], pos: F, pos_grid: F, neg: F, neg_grid: F,
     out: F, jac: F, work: F, p: F, rival: F,
@@ -159,7 +159,7 @@ def _search(
     return best, rival_cost, steps
 
 
-@contracted_kernel
+@contracted_helper
 def _linearised(
     p: F, current: float, z: F, v: F, free: NDArray[np.bool_], pos: F, pos_grid: F, neg: F, neg_grid: F,
     out: F, jac: F, work: F,
@@ -181,7 +181,7 @@ def _linearised(
     return inverted(work[0], free, work[1], work[2])
 
 
-@contracted_kernel
+@contracted_helper
 def _known(covariance: F) -> bool:
     """Whether the ends of the windows are known well enough to be told."""
     known = True
@@ -191,7 +191,7 @@ def _known(covariance: F) -> bool:
     return known
 
 
-@contracted_kernel
+@contracted_helper
 def _withhold(row: F, covariance: F) -> None:
     """No parameters, no covariance; what the row says about the fit itself stays."""
     for j in range(PARAMETERS):
@@ -200,7 +200,7 @@ def _withhold(row: F, covariance: F) -> None:
             covariance[j, k] = math.nan
 
 
-@contracted_kernel
+@contracted_helper
 def _ambiguous(p: F, best: float, rival: F, rival_cost: float, degrees: float, covariance: F, current: float) -> bool:
     """Whether another minimum that a cell could have is as good and lies elsewhere."""
     if rival_cost > best * (1.0 + RIVAL / degrees) or abs(current * rival[R]) > OHMIC_MAX_V:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels._jit import contracted_kernel, inlined
+from kernels._jit import contracted_helper, contracted_kernel, inlined
 
 F = NDArray[np.float64]
 
@@ -38,7 +38,7 @@ def _cell(rows: int, grid: F, at: float) -> tuple[int, float]:
     return k, position - k
 
 
-@contracted_kernel
+@contracted_helper
 def _one(table: F, grid: F, at: float) -> tuple[float, float]:
     """Value and slope of a table (m, 2) of values and slopes; straight lines beyond its ends."""
     k, t = _cell(table.shape[0], grid, at)
@@ -89,7 +89,7 @@ def model(p: F, current: float, z: F, stride: int, pos: F, pos_grid: F, neg: F, 
         jac[i, R], jac[i, FRACTION] = current, -by_fraction
 
 
-@contracted_kernel
+@contracted_helper
 def normal(v: F, out: F, jac: F, stride: int, a: F, g: F) -> float:
     """a = J'J, g = J'(v - model) over every `stride`th row; returns the sum of squares."""
     a[:] = 0.0
@@ -156,7 +156,7 @@ def inverted(a: F, free: NDArray[np.bool_], out: F, work: F) -> bool:
     return True
 
 
-@contracted_kernel
+@contracted_helper
 def descend(
     p: F, current: float, z: F, v: F, stride: int, most: int, free: NDArray[np.bool_],
     pos: F, pos_grid: F, neg: F, neg_grid: F, out: F, jac: F, work: F,

@@ -7,12 +7,12 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels._jit import contracted_kernel
+from kernels._jit import contracted_helper, contracted_kernel
 
 F = NDArray[np.float64]
 
 
-@contracted_kernel
+@contracted_helper
 def _shifted_products(a: F, b: F, free: NDArray[np.bool_], out: F) -> None:
     """out = a' L b; L the mean of both shifts by one."""
     n, m = a.shape
@@ -24,7 +24,7 @@ def _shifted_products(a: F, b: F, free: NDArray[np.bool_], out: F) -> None:
                     out[j, k] += 0.5 * (a[i + 1, j] * b[i, k] + a[i, j] * b[i + 1, k])
 
 
-@contracted_kernel
+@contracted_helper
 def _times(a: F, b: F, out: F) -> None:
     """out = a b with b small and square; Numba's own product would need SciPy."""
     m = b.shape[0]
@@ -36,7 +36,7 @@ def _times(a: F, b: F, out: F) -> None:
             out[j, k] = total
 
 
-@contracted_kernel
+@contracted_helper
 def _weights(jac: F, free: NDArray[np.bool_], inverse: F, work: F, by_level: F, by_product: F) -> None:
     """What R J must be multiplied with and summed for the expected moments, which are linear in it: see `_moments`.
 
@@ -55,7 +55,7 @@ def _weights(jac: F, free: NDArray[np.bool_], inverse: F, work: F, by_level: F, 
                 by_product[i, j] -= by_level[i + 1, j]
 
 
-@contracted_kernel
+@contracted_helper
 def _moments(jac: F, free: NDArray[np.bool_], rho: float, by_level: F, by_product: F, rj: F) -> tuple[float, float]:
     """Expected r'r = tr(MR) and sum of r_i r_(i+1) = tr(LMRM) of the residuals for noise of variance 1.
 
@@ -79,7 +79,7 @@ def _moments(jac: F, free: NDArray[np.bool_], rho: float, by_level: F, by_produc
     return level, product
 
 
-@contracted_kernel
+@contracted_helper
 def _correlation(jac: F, free: NDArray[np.bool_], seen: float, rho_max: float, by: F, rj: F) -> float:
     """rho from 0 to `rho_max` with which the expected ratio of the moments is the one that was seen.
 

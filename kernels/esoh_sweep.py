@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import status
-from kernels._jit import kernel
+from kernels._jit import helper, kernel
 
 F = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -20,7 +20,7 @@ VOLTAGE_LIMIT_V = 100.0
 WINDOW = 0.125  # half-width over which samples are averaged, in spacings: the mean of more would feel the curvature
 
 
-@kernel
+@helper
 def _good(time_s: float, current_a: float, voltage_v: float) -> bool:
     return abs(time_s) < LIMIT and abs(current_a) < LIMIT and abs(voltage_v) < VOLTAGE_LIMIT_V
 

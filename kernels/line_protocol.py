@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels._jit import kernel
+from kernels._jit import helper, kernel
 
 UInt8Array = NDArray[np.uint8]
 UInt64Array = NDArray[np.uint64]
@@ -57,7 +57,7 @@ _QUALITY = np.frombuffer(b",quality=", np.uint8).copy()
 _CODE = np.frombuffer(b"i,code=", np.uint8).copy()
 
 
-@kernel
+@helper
 def _multiply_high(a: np.uint64, b: np.uint64) -> np.uint64:
     """Upper 64 bits of the 128-bit product."""
     a0, a1, b0, b1 = a & _LOW32, a >> _32, b & _LOW32, b >> _32
@@ -66,7 +66,7 @@ def _multiply_high(a: np.uint64, b: np.uint64) -> np.uint64:
     return a1 * b1 + (middle >> _32) + (p01 >> _32)
 
 
-@kernel
+@helper
 def _round_to_odd(g_high: np.uint64, g_low: np.uint64, c: np.uint64) -> np.uint64:
     """g * c / 2^128, its lowest bit set when anything was cut off."""
     x_high = _multiply_high(g_low, c)
@@ -80,7 +80,7 @@ def _round_to_odd(g_high: np.uint64, g_low: np.uint64, c: np.uint64) -> np.uint6
     return y_high
 
 
-@kernel
+@helper
 def _shortest(bits: np.uint64) -> tuple[np.uint64, Int]:
     """(digits, exponent) of the shortest decimal that reads back to the finite, non-zero float64, sign ignored."""
     fraction = bits & _FRACTION
@@ -116,7 +116,7 @@ def _shortest(bits: np.uint64) -> tuple[np.uint64, Int]:
     return s + (_1 if up else _0), k
 
 
-@kernel
+@helper
 def _count_digits(value: np.uint64) -> Int:
     """Decimal digits of value; 1 for 0."""
     n = 1
@@ -129,7 +129,7 @@ def _count_digits(value: np.uint64) -> Int:
     return n
 
 
-@kernel
+@helper
 def _put_digits(out: UInt8Array, at: Int, value: np.uint64, count: Int) -> Int:
     """Writes the `count` digits of value from `at` on; returns the position behind them."""
     i = at + count
@@ -146,7 +146,7 @@ def _put_digits(out: UInt8Array, at: Int, value: np.uint64, count: Int) -> Int:
     return at + count
 
 
-@kernel
+@helper
 def _put_int(out: UInt8Array, at: Int, value: Int) -> Int:
     """Writes a signed integer; returns the position behind it."""
     if value < 0:
@@ -216,7 +216,7 @@ def put_float_kernel(out: UInt8Array, at: Int, bits: np.uint64) -> Int:
     return _put_int(out, at + 1, point - 1)
 
 
-@kernel
+@helper
 def _copy(out: UInt8Array, at: Int, source: UInt8Array, start: Int, stop: Int) -> Int:
     for i in range(start, stop):
         out[at] = source[i]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import status
-from kernels._jit import kernel
+from kernels._jit import helper, kernel
 
 Float64Array = NDArray[np.float64]
 
@@ -23,7 +23,7 @@ OUTPUT_ROWS = 5
 LOADING_LIMIT_KG_M2 = 10.0  # fifty times an electrode; a reading beyond is no reading
 
 
-@kernel
+@helper
 def _add(statistics: Float64Array, row: int, value: float) -> None:
     statistics[row, COUNT] += 1.0
     away = value - statistics[row, MEAN]

@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import status
-from kernels._jit import contracted_kernel
+from kernels._jit import contracted_helper, contracted_kernel
 
 F = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -75,7 +75,7 @@ def loading_map_start(par: F, x: F, p: F, memory: F) -> None:
     memory[M_PLACE] = math.nan
 
 
-@contracted_kernel
+@contracted_helper
 def factors(par: F, distance_m: float) -> tuple[float, float, float, float]:
     """Decay of drift, of the wet offset, and the ripple's decay times cosine and sine, over a distance."""
     drift = math.exp(-distance_m / par[P_DRIFT_M])
@@ -88,7 +88,7 @@ def factors(par: F, distance_m: float) -> tuple[float, float, float, float]:
     return drift, wet, keep * math.cos(turn), keep * math.sin(turn)
 
 
-@contracted_kernel
+@contracted_helper
 def predict(par: F, coupling: F, distance_m: float, x: F, p: F) -> None:
     """The state so much further along the web."""
     n = x.shape[0]
@@ -122,7 +122,7 @@ def predict(par: F, coupling: F, distance_m: float, x: F, p: F) -> None:
                 p[LANE + i, LANE + j] += walked * coupling[i, j]
 
 
-@contracted_kernel
+@contracted_helper
 def sums(p: F, lane: int, gauge: int, c: F) -> float:
     """c = P h and h'P h for what a gauge sees in a lane."""
     row = LANE + lane
@@ -135,7 +135,7 @@ def sums(p: F, lane: int, gauge: int, c: F) -> float:
     return seen
 
 
-@contracted_kernel
+@contracted_helper
 def measure(par: F, lane: int, gauge: int, value: float, x: F, p: F, memory: F, c: F) -> tuple[float, float, int]:
     """One sample; `c` becomes the gain. Returns innovation, its variance and the code. Not used: the gain is zero."""
     n = x.shape[0]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import status
-from kernels._jit import contracted_kernel
+from kernels._jit import contracted_helper, contracted_kernel
 from kernels.loading_map import (
     BLOCK,
     COS,
@@ -34,7 +34,7 @@ Ints = NDArray[np.int64]
 Codes = NDArray[np.uint8]
 
 
-@contracted_kernel
+@contracted_helper
 def _copy(source: F, target: F) -> None:
     """Flat copy; a slice assignment would cost seconds of compile time."""
     a, b = source.ravel(), target.ravel()
@@ -42,7 +42,7 @@ def _copy(source: F, target: F) -> None:
         b[i] = a[i]
 
 
-@contracted_kernel
+@contracted_helper
 def _back_over_sample(lane: int, gauge: int, gain: F, nu: float, s: float, back: F, far: F, w: F) -> None:
     """l = C'l - h nu/S, L = C'LC + h h'/S with C = I - gain h'; only rows and columns of h change."""
     n = back.shape[0]
@@ -70,7 +70,7 @@ def _back_over_sample(lane: int, gauge: int, gain: F, nu: float, s: float, back:
             far[seen[a], seen[b]] += both + 1.0 / s
 
 
-@contracted_kernel
+@contracted_helper
 def _back_over_step(par: F, distance_m: float, back: F, far: F) -> None:
     n = back.shape[0]
     drift, wet, c, s = factors(par, distance_m)
@@ -90,7 +90,7 @@ def _back_over_step(par: F, distance_m: float, back: F, far: F) -> None:
             far[i, COS], far[i, SIN] = c * far[i, COS] - s * far[i, SIN], c * far[i, SIN] + s * far[i, COS]
 
 
-@contracted_kernel
+@contracted_helper
 def _node(x: F, p: F, back: F, far: F, seen: F, tail: F, loading: F, loading_sd: F, whole: F) -> None:
     """Smoothed loading at a node: x - P l, P - P L P, for every lane (rows 0 .. lanes - 1 of `seen`) and the width."""
     n, lanes = x.shape[0], loading.shape[0]
@@ -121,7 +121,7 @@ def _node(x: F, p: F, back: F, far: F, seen: F, tail: F, loading: F, loading_sd:
             whole[0], whole[1] = value, sd
 
 
-@contracted_kernel
+@contracted_helper
 def _again(
     par: F, coupling: F, where_m: F, lane: Ints, gauge: Ints, value: F, first: int, last: int,
     x: F, p: F, memory: F, states: F, covariances: F, gains: F, steps: F, pairs: F, code: Codes,

@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels._jit import contracted_kernel
+from kernels._jit import contracted_helper, contracted_kernel
 from kernels.loading_map import LANE, M_LANE, PARAMETERS, loading_map_filter, loading_map_start
 
 F = NDArray[np.float64]
@@ -24,7 +24,7 @@ FIRST_STEP = 0.7  # a factor of two
 TOLERANCE = 0.05  # of twice the log likelihood: far below what the data can tell (1)
 
 
-@contracted_kernel
+@contracted_helper
 def _cost(
     theta: F, start: F, free: Ints, par: F, coupling: F, where_m: F, lane: Ints, gauge: Ints, value: F,
     x: F, p: F, memory: F, innovation: F, variance: F, code: NDArray[np.uint8],
@@ -43,14 +43,14 @@ def _cost(
     return cost if math.isfinite(cost) else 1e300
 
 
-@contracted_kernel
+@contracted_helper
 def _set(target: F, source: F, cost: float) -> float:
     for a in range(target.shape[0]):
         target[a] = source[a]
     return cost
 
 
-@contracted_kernel
+@contracted_helper
 def _sort(points: F, costs: F) -> None:
     """Rows by cost; plain exchanges of a handful of rows, and no library sort to compile."""
     for a in range(1, costs.shape[0]):

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import status
-from kernels._jit import kernel
+from kernels._jit import helper, kernel
 
 Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
@@ -102,7 +102,7 @@ def find_branches(
     return found
 
 
-@kernel
+@helper
 def _read_branch(soc: Float64Array, voltage_v: Float64Array, value: Float64Array, var: Float64Array) -> None:
     """Local linear regression at the grid of `value` (g,) over SOC 0 to 1; NaN where the branch does not reach."""
     points = value.shape[0]
@@ -140,7 +140,7 @@ def _read_branch(soc: Float64Array, voltage_v: Float64Array, value: Float64Array
     _bridge(value, var, low, high)
 
 
-@kernel
+@helper
 def _bridge(value: Float64Array, var: Float64Array, low: float, high: float) -> None:
     """Straight lines over grid points that no sample came near, between those that have a value."""
     last = -1
@@ -156,7 +156,7 @@ def _bridge(value: Float64Array, var: Float64Array, low: float, high: float) -> 
         last = g
 
 
-@kernel
+@helper
 def _combine(dis: Float64Array, chg: Float64Array, half: Float64Array, ocv: Float64Array) -> int:
     """Midpoint and half-width; one branch alone takes the half-width of the nearest point that has both."""
     points, both = ocv.shape[0], 0

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import status
-from kernels._jit import kernel
+from kernels._jit import helper, kernel
 from kernels.pulse_clock import GIVEN, POLLED, UNTOLD, decide, stamps_show
 from kernels.pulse_edges import (
     STALE_ROWS,
@@ -61,7 +61,7 @@ S_REST, S_NOISE, S_RESOLUTION, S_BACK = 0, 1, 2, 3
 SETTINGS = 4
 
 
-@kernel
+@helper
 def _describe(
     time: Float64Array, current: Float64Array, voltage: Float64Array, extra: Float64Array, rows: Int64Array, n: int,
     on: int, end: int, rest: float, settings: Float64Array, resolution: Float64Array, found: Float64Array,
@@ -107,7 +107,7 @@ def _describe(
     return status.OK
 
 
-@kernel
+@helper
 def _place_step(found: Float64Array, places: Int64Array, back: float, stamps: int) -> None:
     """Puts the step `back` of a sampling interval before its first row, and says why."""
     found[BLUR] *= back
@@ -116,7 +116,7 @@ def _place_step(found: Float64Array, places: Int64Array, back: float, stamps: in
     places[STAMPS] = stamps
 
 
-@kernel
+@helper
 def _quotient(
     time: Float64Array, current: Float64Array, voltage: Float64Array, rows: Int64Array, on: int, end: int, tau: float,
     soc_ohm: float, found: Float64Array, places: Int64Array, got: Float64Array,
@@ -139,7 +139,7 @@ def _quotient(
     return ohm, spread, status.SPREAD_UNKNOWN if math.isnan(spread) else status.OK
 
 
-@kernel
+@helper
 def _resistances(
     time: Float64Array, current: Float64Array, voltage: Float64Array, dr_dsoc: float, rows: Int64Array,
     tau: Float64Array, found: Float64Array, places: Int64Array, r: Float64Array, sd: Float64Array, code: UInt8Array,

@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels._jit import kernel
+from kernels._jit import helper
 
 Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
@@ -26,7 +26,7 @@ UNEVEN_PART = 0.25  # of the interval: stamps that stray further keep no pace
 ROUND_PART = 0.02  # of the interval: beyond the strays seen
 
 
-@kernel
+@helper
 def usual_interval(time: Float64Array, rows: Int64Array, lo: int, hi: int) -> float:
     """Median of the first NEIGHBOURS intervals above 0 between places lo..hi; nan where they are fewer than FEWEST."""
     steps = np.empty(NEIGHBOURS)
@@ -45,13 +45,13 @@ def usual_interval(time: Float64Array, rows: Int64Array, lo: int, hi: int) -> fl
     return float(0.5 * (steps[(count - 1) // 2] + steps[count // 2]))
 
 
-@kernel
+@helper
 def stray(step: float, pace: float) -> float:
     """How far `step` is from a whole number of `pace`s, at least one; polls may be missing."""
     return abs(step - max(1.0, math.floor(step / pace + 0.5)) * pace)
 
 
-@kernel
+@helper
 def stamps_show(time: Float64Array, rows: Int64Array, n: int, first: int, edge: int, on: int, end: int) -> int:
     """AT_STEP, POLLED or UNTOLD: rest at places first..edge - 1, load's voltage from `edge`, its current on..end."""
     begin, late = max(first, edge - 1 - NEIGHBOURS), min(end, on + NEIGHBOURS)
@@ -77,7 +77,7 @@ def stamps_show(time: Float64Array, rows: Int64Array, n: int, first: int, edge: 
     return POLLED if stray(time[rows[edge]] - time[rows[edge - 1]], pace) <= within else AT_STEP
 
 
-@kernel
+@helper
 def decide(places: Int64Array, column: int, first: int, stop: int) -> int:
     """What most pulses `first` to `stop` of one record show, those left out that show nothing; UNTOLD at a tie."""
     surplus = 0

@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels._jit import kernel
+from kernels._jit import helper, kernel
 
 Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
@@ -30,7 +30,7 @@ REST_SCAN = 64  # rows of rest that the noise is taken from
 RECURRENCES = 3  # of the smallest step, before it is taken for the converter's
 
 
-@kernel
+@helper
 def usable_rows(
     time: Float64Array, current: Float64Array, voltage: Float64Array, lo: int, hi: int, rows: Int64Array
 ) -> int:
@@ -46,7 +46,7 @@ def usable_rows(
     return n
 
 
-@kernel
+@helper
 def drop_stale_inside(
     time: Float64Array, current: Float64Array, voltage: Float64Array, rows: Int64Array, n: int, rest: float
 ) -> int:
@@ -72,7 +72,7 @@ def drop_stale_inside(
     return kept
 
 
-@kernel
+@helper
 def pulse_end(time: Float64Array, current: Float64Array, rows: Int64Array, n: int, on: int, rest: float) -> int:
     """Place of the last row of the pulse that begins at place `on`: same sign, time not running backwards."""
     sign = 1.0 if current[rows[on]] > 0.0 else -1.0
@@ -85,7 +85,7 @@ def pulse_end(time: Float64Array, current: Float64Array, rows: Int64Array, n: in
     return end
 
 
-@kernel
+@helper
 def height(current: Float64Array, rows: Int64Array, on: int, end: int, rest: float) -> float:
     """Largest current of the pulse, from the row of rest before it where there is one."""
     sign = 1.0 if current[rows[on]] > 0.0 else -1.0
@@ -96,7 +96,7 @@ def height(current: Float64Array, rows: Int64Array, on: int, end: int, rest: flo
     return most
 
 
-@kernel
+@helper
 def steady(time: Float64Array, current: Float64Array, rows: Int64Array, on: int, end: int, high: float) -> bool:
     """Whether the current stands, which a swing of a drive cycle or of a dithered voltage does not. `high`: its height.
 
@@ -119,7 +119,7 @@ def steady(time: Float64Array, current: Float64Array, rows: Int64Array, on: int,
     return bool(total >= (1.0 - STEADY_PART) * high * (end - on + 1))
 
 
-@kernel
+@helper
 def rest_start(time: Float64Array, current: Float64Array, rows: Int64Array, on: int, rest: float) -> int:
     """First place of the rest before `on`, at most REST_SCAN rows back; `on` where there is none."""
     first = on
@@ -131,7 +131,7 @@ def rest_start(time: Float64Array, current: Float64Array, rows: Int64Array, on: 
     return first
 
 
-@kernel
+@helper
 def first_interval(time: Float64Array, rows: Int64Array, on: int, end: int) -> float:
     """Seconds from place `on` to the next stamp that differs; 0 where there is none up to `end`."""
     for k in range(on + 1, end + 1):
@@ -141,7 +141,7 @@ def first_interval(time: Float64Array, rows: Int64Array, on: int, end: int) -> f
     return 0.0
 
 
-@kernel
+@helper
 def voltage_edge(
     time: Float64Array, voltage: Float64Array, rows: Int64Array, first: int, on: int, sign: float, noise: float,
     interval: float, after_load: bool,
@@ -169,7 +169,7 @@ def voltage_edge(
     return on
 
 
-@kernel
+@helper
 def scatter(
     time: Float64Array, values: Float64Array, rows: Int64Array, lo: int, hi: int, limit: float
 ) -> tuple[float, int]:
@@ -231,7 +231,7 @@ def resolution_of(values: Float64Array, rows: Int64Array, n: int) -> float:
     return least if recurs >= RECURRENCES else 0.0
 
 
-@kernel
+@helper
 def rest_missed(
     time: Float64Array, current: Float64Array, voltage: Float64Array, rows: Int64Array, n: int, edge: int, on: int,
     end: int, rest: float, sign: float,
@@ -250,7 +250,7 @@ def rest_missed(
     return bool(sign * (voltage[rows[k]] - voltage[rows[edge - 1]]) < 0.5 * off)
 
 
-@kernel
+@helper
 def nearest_value(values: Float64Array, rows: Int64Array, at: int, end: int) -> float:
     """The last finite value at or up to 8 rows before place `at`, else the first up to `end`; nan without."""
     for k in range(at, max(at - 9, -1), -1):

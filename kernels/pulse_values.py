@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import status
-from kernels._jit import kernel
+from kernels._jit import helper
 
 Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
@@ -15,7 +15,7 @@ LINE_PART = 0.25  # (tau - ta)(tb - tau) <= this tau2: a straight line is then w
 REACH_PART = 0.1  # of tau: how far beyond the last row a value may lie, and no more than one sampling interval
 
 
-@kernel
+@helper
 def value_at(
     time: Float64Array, current: Float64Array, voltage: Float64Array, rows: Int64Array, on: int, end: int, t0: float,
     tau: float, got: Float64Array,
@@ -56,7 +56,7 @@ def value_at(
     return status.OK
 
 
-@kernel
+@helper
 def slope_at(
     time: Float64Array, voltage: Float64Array, rows: Int64Array, on: int, end: int, t0: float, tau: float
 ) -> float:
@@ -73,7 +73,7 @@ def slope_at(
     return (voltage[rows[b]] - voltage[rows[a]]) / span if span > 0.0 else 0.0
 
 
-@kernel
+@helper
 def unheld(
     time: Float64Array, current: Float64Array, rows: Int64Array, on: int, end: int, target: float, now: float
 ) -> float:

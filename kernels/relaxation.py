@@ -24,7 +24,7 @@ import math
 import numpy as np
 
 from kernels import status
-from kernels._jit import contracted_kernel
+from kernels._jit import contracted_helper, contracted_kernel
 from kernels.relaxation_search import (
     AMPLITUDE, BETA, BETA_HIGH, BETA_LOW, BETA_SD, BLOCKS_MAX, BLOCKS_MIN, COLUMNS, CORRELATION, DRIFT_MAX, DURATION,
     END, END_SLOPE, INDEPENDENT_MIN, K, K_SD, LOG_T, NOISE, SEEN_CHI2, T, TAU, TAU_HIGH, TAU_SD, TIME_LIMIT_S, USED,
@@ -34,7 +34,7 @@ from kernels.relaxation_search import (
 )  # fmt: skip
 
 
-@contracted_kernel
+@contracted_helper
 def _residuals(
     time_s: F, voltage_v: F, first: int, last: int, start_s: float, info: F, blocks: F, c: F, log_tau: float,
     beta: float, r: F,
@@ -61,7 +61,7 @@ def _residuals(
     return n
 
 
-@contracted_kernel
+@contracted_helper
 def _noise(r: F, n: int, parameters: int, row: F) -> float:
     """Writes the residuals' SD and correlation time; the variance that scales the inverse of the sums."""
     square = 0.0
@@ -73,7 +73,7 @@ def _noise(r: F, n: int, parameters: int, row: F) -> float:
     return float(variance * row[CORRELATION])
 
 
-@contracted_kernel
+@contracted_helper
 def _slope_variance(variance: float, info: F, noise_v: float) -> float:
     """`variance` of a voltage change per record, and what a converter's step leaves open where no noise dithers it.
 
@@ -82,7 +82,7 @@ def _slope_variance(variance: float, info: F, noise_v: float) -> float:
     return variance + (info[4] * info[4] / 6.0 if noise_v < 0.5 * info[4] else 0.0)
 
 
-@contracted_kernel
+@contracted_helper
 def _line(
     time_s: F, voltage_v: F, first: int, last: int, start_s: float, info: F, blocks: F, n: int, r: F, row: F,
     m: F, b: F, c: F,
@@ -112,7 +112,7 @@ def _line(
     return _steady((s * b[2] - st * b[0]) / det - fall, scale * s / det, whole)
 
 
-@contracted_kernel
+@contracted_helper
 def _curve(
     time_s: F, voltage_v: F, first: int, last: int, start_s: float, info: F, blocks: F, n: int, r: F, row: F,
     m: F, b: F, c: F, factor: F, end_min: float,
@@ -153,7 +153,7 @@ def _curve(
     return _steady(c[2] - fall, scale * _variance(factor, 5, 2, column), whole)
 
 
-@contracted_kernel
+@contracted_helper
 def _doubt(
     blocks: F, n: int, row: F, m: F, b: F, c: F, sse: float, scale: float, log_tau: float, log_beta: float,
     low: float, end_min: float,
@@ -178,7 +178,7 @@ def _doubt(
     return WHY_NONE
 
 
-@contracted_kernel
+@contracted_helper
 def _information(m: F, c: F, beta: float, factor: F) -> bool:
     """Factor of the information on (1, e, t, ln tau, ln beta); False where it has lost its digits."""
     for i in range(5):
@@ -189,7 +189,7 @@ def _information(m: F, c: F, beta: float, factor: F) -> bool:
     return factorise(factor, 5)
 
 
-@contracted_kernel
+@contracted_helper
 def _variance(factor: F, n: int, k: int, column: F) -> float:
     """Diagonal element k of the inverse of what `factor` is the factor of."""
     for i in range(n):
@@ -198,7 +198,7 @@ def _variance(factor: F, n: int, k: int, column: F) -> float:
     return float(column[k])
 
 
-@contracted_kernel
+@contracted_helper
 def _steady(change: float, half: float, whole: float) -> int:
     """Hausman's test that the record's first half gives the leak of the whole: Var(K_half - K) = Var(K_half) - Var(K).
 
@@ -254,7 +254,7 @@ def relaxation_fit(
         code[i] = _outcome(reason)
 
 
-@contracted_kernel
+@contracted_helper
 def _outcome(why: int) -> int:
     if why == WHY_NONE:
         return status.OK

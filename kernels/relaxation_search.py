@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels._jit import contracted_kernel
+from kernels._jit import contracted_helper
 
 F = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -36,7 +36,7 @@ STEPS_MAX = 60
 W, T, LOG_T, Y = 0, 1, 2, 3  # rows of the blocks
 
 
-@contracted_kernel
+@contracted_helper
 def factorise(a: F, n: int) -> bool:
     """Cholesky factor of the n x n corner of `a` in its lower triangle; False when a pivot has lost its digits."""
     for j in range(n):
@@ -56,7 +56,7 @@ def factorise(a: F, n: int) -> bool:
     return True
 
 
-@contracted_kernel
+@contracted_helper
 def solve_factored(a: F, n: int, x: F) -> None:
     """Solves with the factor `a` in place."""
     for i in range(n):
@@ -69,7 +69,7 @@ def solve_factored(a: F, n: int, x: F) -> None:
         x[i] /= a[i, i]
 
 
-@contracted_kernel
+@contracted_helper
 def block_means(time_s: F, voltage_v: F, first: int, last: int, start_s: float, info: F, blocks: F) -> int:
     """Means over blocks that widen with time; their number, 0 where the record is unusable (`info[3]` says why).
 
@@ -126,7 +126,7 @@ def block_means(time_s: F, voltage_v: F, first: int, last: int, start_s: float, 
     return n
 
 
-@contracted_kernel
+@contracted_helper
 def projected_sums(blocks: F, n: int, log_tau: float, beta: float, m: F, b: F) -> float:
     """Weighted products of the columns 1, e, t, ez, ezL and y, with z = (t/tau)^beta, L = ln(t/tau), e = exp(-z).
 
@@ -170,16 +170,19 @@ def projected_sums(blocks: F, n: int, log_tau: float, beta: float, m: F, b: F) -
     return yy
 
 
-@contracted_kernel
+@contracted_helper
 def project(m: F, b: F, yy: float, beta: float, c: F, reduced: F, factor: F, column: F) -> float:
     """Linear coefficients `c` (3,) of 1, e, t and the reduced gradient and matrix of (ln tau, ln beta).
 
     reduced: g1, g2, h11, h21, h22. Returns the residual sum of squares; inf where the columns are not independent.
     """
-    factor[:3, :3] = m[:3, :3]
+    for i in range(3):
+        for j in range(3):
+            factor[i, j] = m[i, j]
     if not factorise(factor, 3):
         return math.inf
-    c[:] = b[:3]
+    for i in range(3):
+        c[i] = b[i]
     solve_factored(factor, 3, c)
     scale1, scale2 = c[1] * beta, -c[1] * beta
     r3, r4 = b[3], b[4]
@@ -187,12 +190,14 @@ def project(m: F, b: F, yy: float, beta: float, c: F, reduced: F, factor: F, col
         r3 -= m[3, i] * c[i]
         r4 -= m[4, i] * c[i]
     h33, h43, h44 = m[3, 3], m[4, 3], m[4, 4]
-    column[:3] = m[3, :3]
+    for i in range(3):
+        column[i] = m[3, i]
     solve_factored(factor, 3, column)
     for i in range(3):
         h33 -= column[i] * m[3, i]
         h43 -= column[i] * m[4, i]
-    column[:3] = m[4, :3]
+    for i in range(3):
+        column[i] = m[4, i]
     solve_factored(factor, 3, column)
     for i in range(3):
         h44 -= column[i] * m[4, i]
@@ -201,7 +206,7 @@ def project(m: F, b: F, yy: float, beta: float, c: F, reduced: F, factor: F, col
     return float(max(yy - c[0] * b[0] - c[1] * b[1] - c[2] * b[2], 0.0))
 
 
-@contracted_kernel
+@contracted_helper
 def grid_start(
     blocks: F, n: int, low: float, m: F, b: F, c: F, reduced: F, factor: F, column: F
 ) -> tuple[float, float]:
@@ -219,7 +224,7 @@ def grid_start(
     return best_tau, best_beta
 
 
-@contracted_kernel
+@contracted_helper
 def search(
     blocks: F, n: int, low: float, log_tau: float, log_beta: float,
     m: F, b: F, c: F, reduced: F, factor: F, column: F,
@@ -260,7 +265,7 @@ def search(
     return log_tau, log_beta, sse
 
 
-@contracted_kernel
+@contracted_helper
 def correlation_time(r: F, n: int, parameters: int, variance: float) -> float:
     """Integrated autocorrelation time [samples], at least 1: tau = 1 + 2 sum rho_k, window at 2.5 tau.
 

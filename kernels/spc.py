@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import status
-from kernels._jit import kernel
+from kernels._jit import helper, kernel
 
 F = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -45,13 +45,13 @@ COUNT, MEAN, M2 = 0, 1, 2
 WELFORD_STATE = 3
 
 
-@kernel
+@helper
 def _usable(parameters: F, i: int) -> bool:
     centre, sigma = parameters[i, CENTRE], parameters[i, SIGMA]
     return bool(abs(centre) <= VALUE_LIMIT and 1.0 / VALUE_LIMIT <= sigma <= VALUE_LIMIT)
 
 
-@kernel
+@helper
 def _ones(register: int) -> int:
     """Yes-answers among the last five."""
     return (

@@ -12,13 +12,13 @@ import math
 import numpy as np
 
 from kernels import status
-from kernels._jit import kernel
+from kernels._jit import helper, kernel
 from kernels.spc import ABOVE, BAD, VALUE_LIMIT, Bytes, F, Ints
 
 VARIABLES_MAX = 32
 
 
-@kernel
+@helper
 def _usable(values: F, k: int) -> bool:
     good = True
     for j in range(values.shape[1]):
@@ -93,7 +93,7 @@ def t2_update(mean: F, factor: F, limit: F, values: F, offsets: Ints, out: F, fl
             flags[k] = BAD if not good else ABOVE if total > limit[i] else 0
 
 
-@kernel
+@helper
 def _beta_fraction(a: float, b: float, x: float) -> float:
     """Continued fraction of the incomplete beta function by Lentz's method (DLMF 8.17.22)."""
     tiny = 1e-300
@@ -116,7 +116,7 @@ def _beta_fraction(a: float, b: float, x: float) -> float:
     return h
 
 
-@kernel
+@helper
 def incomplete_beta(a: float, b: float, x: float) -> float:
     """Regularised incomplete beta function I_x(a, b), a and b positive; nan otherwise."""
     if not (a > 0.0 and b > 0.0 and 0.0 <= x <= 1.0):

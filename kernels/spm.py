@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import status
-from kernels._jit import kernel
+from kernels._jit import helper, kernel
 from kernels.spm_cell import (
     attempt_kernel,
     commit_kernel,
@@ -139,7 +139,7 @@ def spm_step(c: int, amp: float, h: float, p: F, s: F, tables: F) -> tuple[float
     return volt, h * _heat_w(c, volt, amp, inside, s, tables)
 
 
-@kernel
+@helper
 def _heat_w(c: int, volt: float, amp: float, inside: float, s: F, tables: F) -> float:
     """Heat of cell c in W; dU/dT(T) of full minus empty lattice, tables in V/K."""
     warm_k = s[S.TEMPERATURE_C, c] + KELVIN - T_REF_K
@@ -178,10 +178,14 @@ def spm_run(programme: F, time_s: F, p: F, s: F, tables: F, volt: F, current: F,
         codes[c] = status.BAD_INPUT if bad else spm_check(c, p, s)
         if codes[c] != status.OK:
             continue
-        mine[:, 0], own[:, 0] = s[:, c], p[:, c]
+        for row in range(s.shape[0]):
+            mine[row, 0] = s[row, c]
+        for row in range(p.shape[0]):
+            own[row, 0] = p[row, c]
         fine, used = run_cell_kernel(programme, time_s, own, mine, tables, volt[c], current[c], sei[c], ends[c])
         if fine:
-            s[:, c] = mine[:, 0]
+            for row in range(s.shape[0]):
+                s[row, c] = mine[row, 0]
             good += 1
         else:
             codes[c] = status.OUT_OF_SPACE if used > MAX_STEPS else status.BAD_INPUT
@@ -189,7 +193,7 @@ def spm_run(programme: F, time_s: F, p: F, s: F, tables: F, volt: F, current: F,
     return good
 
 
-@kernel
+@helper
 def _sound(programme: F, time_s: F, tables: F) -> bool:
     """Whether programme, times and tables can be used at all."""
     for k in range(programme.shape[0]):

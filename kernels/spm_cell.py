@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from kernels._jit import kernel
+from kernels._jit import helper, kernel
 from kernels.spm_layout import (
     FARADAY,
     GAS_CONSTANT,
@@ -28,13 +28,13 @@ _LOWEST_FILL = 1e-9  # of a surface, in the exchange current: beyond it the over
 _LARGEST = 600.0  # of exponents
 
 
-@kernel
+@helper
 def _exp(x: float) -> float:
     """exp that neither overflows nor raises."""
     return math.exp(min(max(x, -_LARGEST), _LARGEST))
 
 
-@kernel
+@helper
 def look_up_kernel(tables: F, row: int, s: float) -> float:
     """Linear in the table and beyond its ends."""
     last = tables.shape[1] - 1
@@ -57,7 +57,7 @@ def potential_kernel(tables: F, row: int, s: float, warm_k: float) -> float:
     return float(v + warm_k * entropy)
 
 
-@kernel
+@helper
 def _fall(tables: F, s: float) -> float:
     """How much the negative potential falls per stoichiometry."""
     last = tables.shape[1] - 1
@@ -67,14 +67,14 @@ def _fall(tables: F, s: float) -> float:
     return float((tables[0, i] - tables[0, i + 1]) * last)
 
 
-@kernel
+@helper
 def _overpotential(amp: float, j0: float, fill: float, thermal_v: float) -> float:
     """Butler-Volmer with alpha = 1/2, inverted; the sign is that of the current."""
     fill = min(max(fill, _LOWEST_FILL), 1.0 - _LOWEST_FILL)
     return 2.0 * thermal_v * math.asinh(amp / (2.0 * j0 * math.sqrt(fill * (1.0 - fill))))
 
 
-@kernel
+@helper
 def refresh_kernel(c: int, p: F, s: F) -> None:
     """What follows from the temperature of cell c, when that has moved (Arrhenius)."""
     if abs(s[S.TEMPERATURE_C, c] - s[S.AT_C, c]) <= TEMPERATURE_STEP_K:
@@ -91,7 +91,7 @@ def refresh_kernel(c: int, p: F, s: F) -> None:
     s[S.AT_H, c], s[S.TRIED_H, c] = -1.0, -1.0
 
 
-@kernel
+@helper
 def prepare_kernel(c: int, h: float, p: F, s: F) -> tuple[float, float]:
     """Surface stoichiometries (negative, positive) of cell c after h seconds without current; keeps what h asks for."""
     if h != s[S.AT_H, c]:
@@ -105,32 +105,32 @@ def prepare_kernel(c: int, h: float, p: F, s: F) -> tuple[float, float]:
     return x, y
 
 
-@kernel
+@helper
 def leak_kernel(c: int, p: F, s: F) -> float:
     """Current inside the cell that its terminals do not see, in A, at the last voltage."""
     return float(p[P.LEAK_A, c] + p[P.SHORT_S, c] * s[S.VOLTAGE_V, c])
 
 
-@kernel
+@helper
 def _film_ohm(c: int, p: F, sei_c: float) -> float:
     return float(p[P.SEI_OHM_PER_M, c] * (p[P.SEI_START_M, c] + p[P.SEI_M_PER_C, c] * sei_c))
 
 
-@kernel
+@helper
 def _negative_v(c: int, x: float, amp: float, s: F, tables: F) -> float:
     """Potential of the negative particle against its solution, without the film, in V."""
     warm_k = s[S.TEMPERATURE_C, c] + KELVIN - T_REF_K
     return potential_kernel(tables, 0, x, warm_k) - _overpotential(amp, s[S.J0_NEG, c], x, s[S.THERMAL_V, c])
 
 
-@kernel
+@helper
 def _drive(c: int, inner_v: float, amp: float, film_ohm: float, p: F, s: F) -> float:
     """Logarithm of the factor by which the potential speeds the film's growth."""
     outer = (1.0 - p[P.SEI_BEHIND_FILM, c]) * amp * film_ohm
     return float(-p[P.SEI_ALPHA, c] * (inner_v - outer - p[P.SEI_U_V, c]) / s[S.THERMAL_V, c])
 
 
-@kernel
+@helper
 def _terminal_v(c: int, x: float, y: float, amp: float, inside: float, sei_c: float, p: F, s: F, tables: F) -> float:
     """Voltage from surface stoichiometries; `inside` is the current through the interfaces."""
     warm_k = s[S.TEMPERATURE_C, c] + KELVIN - T_REF_K
@@ -139,7 +139,7 @@ def _terminal_v(c: int, x: float, y: float, amp: float, inside: float, sei_c: fl
     return float(positive - negative + amp * p[P.CONTACT_OHM, c])
 
 
-@kernel
+@helper
 def _surfaces_now(c: int, inside: float, p: F, s: F) -> tuple[float, float]:
     """Surface stoichiometries of cell c at this moment, under the current `inside`."""
     x = s[S.X, c] + 2.0 * REMAINDER * (inside - s[S.SEI_A, c]) / (3.0 * s[S.RATE_NEG, c] * p[P.Q_NEG_C, c])
@@ -150,7 +150,7 @@ def _surfaces_now(c: int, inside: float, p: F, s: F) -> tuple[float, float]:
     return x, y
 
 
-@kernel
+@helper
 def voltage_now_kernel(c: int, amp: float, p: F, s: F, tables: F) -> float:
     """Terminal voltage of cell c at this moment if `amp` flowed."""
     refresh_kernel(c, p, s)
@@ -159,7 +159,7 @@ def voltage_now_kernel(c: int, amp: float, p: F, s: F, tables: F) -> float:
     return _terminal_v(c, x, y, amp, inside, s[S.SEI_C, c], p, s, tables)
 
 
-@kernel
+@helper
 def _grow(c: int, h: float, x_free: float, last: float, first_drive: float, p: F, s: F, tables: F) -> float:
     """Mean growth current of cell c over h seconds: how long the film would take for it, against h (Newton in ln).
 
@@ -206,7 +206,7 @@ def _grow(c: int, h: float, x_free: float, last: float, first_drive: float, p: F
     return math.exp(u)
 
 
-@kernel
+@helper
 def attempt_kernel(c: int, amp0: float, amp1: float, h: float, p: F, s: F, tables: F) -> float:
     """Terminal voltage of cell c after h seconds with a current that goes from amp0 to amp1 linearly.
 
@@ -232,7 +232,7 @@ def attempt_kernel(c: int, amp0: float, amp1: float, h: float, p: F, s: F, table
     return volt
 
 
-@kernel
+@helper
 def commit_kernel(c: int, amp0: float, amp1: float, h: float, volt: float, p: F, s: F) -> None:
     """Moves cell c by the trial that was just made with the same arguments."""
     leak, grown = leak_kernel(c, p, s), s[S.TRIED_SEI_A, c]
@@ -250,7 +250,7 @@ def commit_kernel(c: int, amp0: float, amp1: float, h: float, volt: float, p: F,
     s[S.SEI_A, c], s[S.CURRENT_A, c], s[S.VOLTAGE_V, c], s[S.TRIED_H, c] = grown, amp1, volt, -1.0
 
 
-@kernel
+@helper
 def glance_kernel(c: int, amp0: float, amp1: float, h: float, at: float, p: F, s: F, tables: F) -> tuple[float, float]:
     """Terminal voltage and SEI charge of cell c, `at` seconds into the step of h seconds that was just tried."""
     leak, grown = leak_kernel(c, p, s), s[S.TRIED_SEI_A, c]

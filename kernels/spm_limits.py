@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kernels._jit import kernel
+from kernels._jit import helper
 from kernels.spm_cell import attempt_kernel, voltage_now_kernel
 from kernels.spm_layout import F
 
@@ -10,7 +10,7 @@ _VOLT = 1e-7
 _AMP = 1e-9
 
 
-@kernel
+@helper
 def time_to_limit_kernel(c: int, amp: float, limit: float, h: float, p: F, s: F, tables: F) -> float:
     """Seconds in 0..h until the terminals of cell c reach `limit` at constant current; more than h when they do not.
 
@@ -20,7 +20,7 @@ def time_to_limit_kernel(c: int, amp: float, limit: float, h: float, p: F, s: F,
     return search_kernel(c, amp, limit, h, sign * (attempt_kernel(c, amp, amp, h, p, s, tables) - limit), p, s, tables)
 
 
-@kernel
+@helper
 def search_kernel(c: int, amp: float, limit: float, h: float, right: float, p: F, s: F, tables: F) -> float:
     """time_to_limit_kernel for those who know how far beyond the limit the cell is after h seconds (`right`, V)."""
     if not right >= 0.0:
@@ -52,7 +52,7 @@ def search_kernel(c: int, amp: float, limit: float, h: float, right: float, p: F
     return high
 
 
-@kernel
+@helper
 def held_current_kernel(
     c: int, first: float, guess: float, volt: float, bound: float, h: float, p: F, s: F, tables: F
 ) -> float:
@@ -91,7 +91,7 @@ def held_current_kernel(
     return amp
 
 
-@kernel
+@helper
 def _miss(c: int, first: float, volt: float, amp: float, h: float, p: F, s: F, tables: F) -> float:
     """Voltage above `volt` that the current `amp` would give."""
     if h <= 0.0:

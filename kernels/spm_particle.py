@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import math
 
-from kernels._jit import kernel
+from kernels._jit import helper
 from kernels.spm_layout import DECAY, INVERSE_DECAY, MODES, REMAINDER, SHARE, F
 
 
-@kernel
+@helper
 def _ramp_share(k: int, gain: float, rate_h: float) -> float:
     """Response of mode k at the end of a step to a flux that rises linearly from 0 to 1."""
     z = rate_h * DECAY[k]
     return float(z * (0.5 - z / 6.0) if z < 1e-3 else 1.0 - gain * INVERSE_DECAY[k] / rate_h)
 
 
-@kernel
+@helper
 def weigh_kernel(h: float, rate: float, capacity_c: float, gains: int, c: int, s: F) -> tuple[float, float]:
     """Surface stoichiometry per ampere at the start and at the end of a step of h seconds; keeps the modes' gains."""
     total, ramp = 0.0, 0.0
@@ -34,7 +34,7 @@ def weigh_kernel(h: float, rate: float, capacity_c: float, gains: int, c: int, s
     return half + scale * (total - ramp), half + scale * (ramp + REMAINDER)
 
 
-@kernel
+@helper
 def shift_kernel(
     c: int, modes: int, gains: int, first: float, last: float, h: float, rate: float, capacity_c: float, s: F
 ) -> None:
@@ -46,7 +46,7 @@ def shift_kernel(
         s[modes + k, c] += pushed - s[modes + k, c] * gain
 
 
-@kernel
+@helper
 def modes_at_kernel(
     c: int, modes: int, first: float, last: float, at: float, rate: float, capacity_c: float, s: F
 ) -> float:

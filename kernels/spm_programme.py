@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from kernels._jit import kernel
+from kernels._jit import helper
 from kernels.spm_cell import (
     attempt_kernel,
     commit_kernel,
@@ -42,7 +42,7 @@ _SHORT_C = 20.0  # twice the error of a soft short's charge in a step: its curre
 _HELD = 0.004  # bend of a held current in a step, as a share of its bound
 
 
-@kernel
+@helper
 def run_cell_kernel(
     programme: F, time_s: F, p: F, s: F, tables: F, volt: F, current: F, sei: F, ends: F
 ) -> tuple[bool, int]:
@@ -109,7 +109,7 @@ def run_cell_kernel(
     return True, used
 
 
-@kernel
+@helper
 def _begin(step: F, amp: float, p: F, s: F, tables: F) -> tuple[float, bool]:
     """Current at the start of a step, and whether the step is over before it began."""
     mode = int(step[MODE])
@@ -126,7 +126,7 @@ def _begin(step: F, amp: float, p: F, s: F, tables: F) -> tuple[float, bool]:
     return amp, past and sign * (v - step[VOLTAGE_V]) >= 0.0
 
 
-@kernel
+@helper
 def _hold(step: F, amp: float, guess: float, h: float, p: F, s: F, tables: F) -> tuple[float, float, bool]:
     """Current at the end of the next h seconds of a hold, the seconds it lasts of them, and whether it ends there."""
     bound, end, volt = step[CURRENT_A], step[END_CURRENT_A], step[VOLTAGE_V]
