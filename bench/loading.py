@@ -1,4 +1,5 @@
-"""A day of a scanning gauge's samples through the map's filter, against the same filter in NumPy; and the whole map.
+"""A day of a scanning gauge's samples through the map's filter, against the same filter in NumPy; also with a place
+that waits one scan behind the gauge, as the line has one open at ten metres a map; and the whole map.
 
 Alone: python bench/loading.py
 
@@ -14,6 +15,7 @@ import time
 import numpy as np
 
 from kernels import loading_map as k
+from kernels import loading_map_lag as lag
 from twin.loading_map import loading_map
 from twin.loading_map_model import coupling, prior
 
@@ -91,18 +93,32 @@ def run() -> list[Result]:
         k.loading_map_filter(par, couple, along, lane, gauge, mass, 0, count, x, p, memory, nu, var, code)
         return float(x[:3].sum())
 
+    def behind() -> float:
+        k.loading_map_start(par, x, p, memory)
+        node = np.zeros((1, 1 + LANES, n + 2))
+        lag.loading_map_open(x, p, node[0])
+        lag.loading_map_follow(par, couple, along, lane, gauge, mass, 0, SAMPLES, x, p, memory, node, 1, code)
+        return float(x[:3].sum())
+
     def theirs() -> float:
         return numpy_filter(par, couple, along[:PEER_SAMPLES], lane, mass)
 
     assert abs(filtered(PEER_SAMPLES) - theirs()) < 1e-9
     ours, peer = alternate(lambda: filtered(SAMPLES), theirs, ROUNDS, time.thread_time)
     ours, peer = 1e9 * ours / SAMPLES, 1e9 * peer / PEER_SAMPLES
+    assert abs(behind() - filtered(SAMPLES)) < 1e-12
+    live, its_peer = alternate(behind, theirs, ROUNDS, time.thread_time)
+    live, its_peer = 1e9 * live / SAMPLES, 1e9 * its_peer / PEER_SAMPLES
     day, again = alternate(lambda: loading_map(along, cross, mass, LANES, WIDTH_M), theirs, 3, time.thread_time)
     again *= SAMPLES / PEER_SAMPLES
     return [
         Result(
             name="loading_filter", ours=ours, peer=peer, peer_name="the same filter in NumPy", ratio=ours / peer,
             bar=BAR_NS, unit="ns CPU per sample", ok=ours <= BAR_NS,
+        ),
+        Result(
+            name="loading_one_scan_behind", ours=live, peer=its_peer, peer_name="the same filter in NumPy, no place",
+            ratio=live / its_peer, bar=BAR_NS, unit="ns CPU per sample", ok=live <= BAR_NS,
         ),
         Result(
             name="loading_map_of_a_day", ours=day, peer=again, peer_name="one pass of the filter in NumPy",

@@ -122,6 +122,6 @@ CELL_RESULTS: Mapping[str, frozenset[str]] = {
 
 WEB_RESULTS: Mapping[str, frozenset[str]] = {
     "web_loading": frozenset({"count", "mean_kg_m2", "sd_kg_m2", "cv", "mean_sd_kg_m2", "status"}),
-    "web_map": frozenset({"loading_kg_m2", "loading_sd_kg_m2", "noise_sd_kg_m2", "web_position_m", "status"}),
+    "web_map": frozenset({"loading_kg_m2", "loading_sd_kg_m2", "noise_sd_kg_m2", "web_position_m", "lag_m", "status"}),
 }
 """Columns by stream, of a device in twin.web. Points: 0 the whole web, then its lanes from 1."""

@@ -36,7 +36,7 @@ def build() -> Any:
     for panel in _now(tolerance):
         built = built.with_panel(panel)
     built = built.with_row(Row("Mass loading"))
-    for panel in (_loading(), _variation(), _lanes(), _last_scan(), _map(), _charts()):
+    for panel in (_loading(), _variation(), _lanes(), _last_scan(), _map(), _map_place(), _charts()):
         built = built.with_panel(panel)
     built = built.with_row(Row("Web and pump"))
     for panel in (_speed(), _pump()):
@@ -149,10 +149,16 @@ def _last_scan() -> Any:
 
 
 def _map() -> Any:
-    fields = 'last("loading_kg_m2") * 1000 AS "now g/m²"'
+    fields = 'last("loading_kg_m2") * 1000 AS "g/m²"'
     queries = [InfluxQuery(latest(fields, "web_map", _LANES, ("lane",)), table=True)]
-    text = "Loading under the gauge now, lane by lane: along and across the web told apart by the twin."
-    return panels.bars("Lane profile now, by the twin", text, _AREAL, queries, "lane")
+    text = "Newest place known from both sides, a scan behind the gauge; along and across told apart by the twin."
+    return panels.bars("Lane profile, by the twin", text, _AREAL, queries, "lane", (9, 8))
+
+
+def _map_place() -> Any:
+    query = InfluxQuery(latest('last("web_position_m")', "web_map", _WHOLE_WEB))
+    text = "Web position of the lane profile by the twin: a scan behind the gauge."
+    return panels.figure("Profile is of", text, "lengthm", [query], (3, 8), decimals=0)
 
 
 def _charts() -> Any:

@@ -84,8 +84,8 @@ def _of_web(loaded: LoadedLine, web: WebTwin, late: Late) -> Stages:
     twin = WebLoading(lanes, web.width_m)
     stages: Stages = {StageKey(web.device, gauge[0].name, "loading"): WebStage(twin, web.publish_period_s)}
     if web.loading_map and lanes > 1:
-        live = LiveLoadingMap(lanes, web.width_m, web.foil_kg_m2)
-        stages[StageKey(web.device, gauge[0].name, "map")] = MapStage(live, web.map_step_m, late)
+        live = LiveLoadingMap(lanes, web.width_m, web.foil_kg_m2, step_m=web.map_step_m)
+        stages[StageKey(web.device, gauge[0].name, "map")] = MapStage(live, late)
     return stages
 
 

@@ -63,13 +63,13 @@ const Charts = (() => {
     draw(id, data, layout({ xaxis: times(), yaxis: axis("g/m²", range), shapes }));
   }
 
-  // What the twin says lies under the gauge now: each lane with its own 95 % band, along and across told apart.
+  // What the twin says of the newest place that it knows from both sides, a scan behind the gauge: each lane with its own 95 % band, along and across told apart.
   function underGauge(map) {
     if (!map || !map.columns.loading_kg_m2) return [];
     const lanes = map.point.map((p, i) => [p, map.columns.loading_kg_m2[i], map.columns.loading_sd_kg_m2[i]]).filter((l) => l[0] > 0 && l[1] !== null && l[2] !== null);
-    const edge = (sign) => lanes.map((l) => (l[1] + sign * 1.96 * l[2]) * 1000), x = lanes.map((l) => l[0]), common = { type: "scatter", mode: "lines", x, hoverinfo: "skip", line: { width: 0 } };
+    const edge = (sign) => lanes.map((l) => (l[1] + sign * 1.96 * l[2]) * 1000), x = lanes.map((l) => l[0]), place = (map.columns.web_position_m || [null])[0], common = { type: "scatter", mode: "lines", x, hoverinfo: "skip", line: { width: 0 } };
     return [Object.assign({ y: edge(-1) }, common), Object.assign({ y: edge(1), fill: "tonexty", fillcolor: "rgba(0,112,90,.22)" }, common),
-      { type: "scatter", mode: "lines", x, y: edge(0), name: "Now, by the twin", line: { color: GREEN, width: 1.8 }, hovertemplate: "%{y:.2f} g/m²" }];
+      { type: "scatter", mode: "lines", x, y: edge(0), name: place === null ? "By the twin" : `Twin at ${place.toFixed(0)} m`, line: { color: GREEN, width: 1.8 }, hovertemplate: "%{y:.2f} g/m²" }];
   }
 
   function profile(id, history, target, map) {

@@ -30,7 +30,7 @@ def test_every_result_is_named_with_its_columns() -> None:
     seen = {one.stream: set(one.columns) for frame in given for one in steps.process(frame)}
     assert {name: CELL_RESULTS[name] for name in seen} == seen
     assert seen.keys() == {"cell_pulse", "cell_ecm", "cell_rest"}
-    stage = MapStage(LiveLoadingMap(LANES, WIDTH_M), 10.0, Ready())
+    stage = MapStage(LiveLoadingMap(LANES, WIDTH_M), Ready())
     (made, *_) = [one for given in coater_frames(1, 0.5) for one in stage.process(given)]
     assert WEB_RESULTS["web_map"] == set(made.columns)
     assert np.isfinite(made.columns["loading_kg_m2"]).all()

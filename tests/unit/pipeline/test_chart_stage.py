@@ -208,7 +208,7 @@ def test_two_columns_are_watched_by_t2() -> None:
 
 def watched(settings: dict[str, object], frames: Iterator[Frame]) -> tuple[list[float], list[tuple[float, str]]]:
     """Places of the map's rows and events (hour, words) of a chart on the whole web's map."""
-    maps, chart = MapStage(LiveLoadingMap(LANES, WIDTH_M), 10.0, Ready()), stage(settings, points=[0])
+    maps, chart = MapStage(LiveLoadingMap(LANES, WIDTH_M), Ready()), stage(settings, points=[0])
     hours, events = [], []
     for given in frames:
         for found in (f for one in maps.process(given) for f in chart.process(one)):

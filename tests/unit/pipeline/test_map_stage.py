@@ -21,7 +21,7 @@ def web() -> tuple[Frame, ...]:
 
 
 def stage(step_m: float = 10.0, late: Ready | None = None) -> MapStage:
-    return MapStage(LiveLoadingMap(LANES, WIDTH_M), step_m, late or Ready())
+    return MapStage(LiveLoadingMap(LANES, WIDTH_M, step_m=step_m), late or Ready())
 
 
 def same(found: list[Frame], wanted: list[Frame]) -> None:
@@ -38,6 +38,12 @@ def test_a_map_of_all_lanes_each_few_metres() -> None:
     places = np.array([one.columns["web_position_m"][0] for one in found])
     assert len(found) == pytest.approx((places[-1] - places[0]) / 10.0, abs=1.5)
     assert ((np.diff(places) > 9.0) & (np.diff(places) < 12.0)).all()
+    stood = np.array([one.columns["gauge_web_position_m"][0] for one in web()])
+    stamps = np.array([one.time_ns[0] for one in web()])
+    for one in found:  # the place is where the gauge stood `lag_m` before
+        gauge = stood[np.searchsorted(stamps, one.time_ns[0])]
+        assert one.columns["web_position_m"][0] + one.columns["lag_m"][0] == pytest.approx(gauge)
+        assert 8.0 < one.columns["lag_m"][0] < 15.0
     last = found[-1]
     assert (last.device, last.stream, last.point_name) == ("coater1", "web_map", "lane")
     assert last.point.tolist() == list(range(LANES + 1))
@@ -56,7 +62,7 @@ def test_late_kernels_a_restart_meanwhile_and_one_frame_of_many_rows_change_noth
     wanted = [one for given in web() for one in straight.process(given)]
     kernels = Ready(ready=False)
     late = stage(late=kernels)
-    assert kernels.names == ["loading_map", "loading_map_tune"]
+    assert kernels.names == ["loading_map", "loading_map_lag", "loading_map_tune"]
     half = len(web()) // 2
     assert not [one for given in web()[:half] for one in late.process(given)]
     again = stage(late=kernels)
@@ -118,7 +124,7 @@ def test_memory_is_bounded_while_kernels_compile(
 
 
 def test_a_checkpoint_of_another_web_is_refused() -> None:
-    other = MapStage(LiveLoadingMap(12, WIDTH_M), 10.0, Ready())
+    other = MapStage(LiveLoadingMap(12, WIDTH_M), Ready())
     for bad in (other.checkpoint(), b"nothing"):
         with pytest.raises(ValueError, match="checkpoint"):
             stage().restore(bad)

@@ -235,26 +235,6 @@ def test_a_ripple_found_before_stays_against_the_image_that_a_swinging_profile_m
     assert tuned(given, couple, before)[layout.P_RIPPLE_M] == pytest.approx(11.0, rel=5e-3)
 
 
-def test_live_goes_on_from_its_checkpoint_as_if_nothing_had_been() -> None:
-    rows, _ = synthetic_web(5, metres=700)
-    straight, first = LiveLoadingMap(LANES, WIDTH_M), LiveLoadingMap(LANES, WIDTH_M)
-    straight.restore(LiveLoadingMap(LANES, WIDTH_M).checkpoint())
-    for cut in (0, 40, 500):
-        part = rows[cut : {0: 40, 40: 500, 500: len(rows)}[cut]]
-        again = LiveLoadingMap(LANES, WIDTH_M)
-        again.restore(first.checkpoint())
-        first = again
-        want, found = straight.update(*part.T), first.update(*part.T)
-        np.testing.assert_array_equal(found.loading_kg_m2, want.loading_kg_m2)
-        np.testing.assert_array_equal(found.loading_sd_kg_m2, want.loading_sd_kg_m2)
-    assert len(first.checkpoint()) < 60_000
-    for other in (LiveLoadingMap(LANES, 0.5), LiveLoadingMap(12, WIDTH_M), LiveLoadingMap(LANES, WIDTH_M, 0.04)):
-        with pytest.raises(ValueError, match="checkpoint"):
-            other.restore(first.checkpoint())
-    with pytest.raises(ValueError, match="checkpoint"):
-        first.restore(b"not one")
-
-
 anything = st.floats(allow_nan=True, allow_infinity=True)
 near = st.floats(min_value=0.0, max_value=0.3)
 
