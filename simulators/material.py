@@ -80,15 +80,26 @@ PARENT: Mapping[str, str] = MappingProxyType(
 )
 """The column of a kind that names what an item was made of."""
 
+REPORTS: Mapping[str, Mapping[str, str]] = MappingProxyType({"taken": _columns(text="kind maker", number="items")})
+"""What goes the other way: how many items of a maker have left the buffer in front of a device (material_room)."""
+
+_COLUMNS = {**KINDS, **REPORTS}
+
 _ID_NUMBER = re.compile(r":(\d+)$")
 
 
 class Material:
     """One device's view of the line's material: what it makes it adds, what others have finished it takes."""
 
-    def __init__(self, out: Path, device: str, makers: Mapping[str, Sequence[str]]) -> None:
-        """`makers`: kinds that are made on this line, and the devices that make them. Touches nothing."""
+    def __init__(
+        self, out: Path, device: str, makers: Mapping[str, Sequence[str]], rooms: Mapping[str, int] | None = None
+    ) -> None:
+        """`makers`: kinds that are made on this line, and the devices that make them; `rooms`: places for each maker's.
+
+        Touches nothing.
+        """
         self.device = device
+        self.rooms = rooms or {}
         self.late = 0
         self._folder = out / "material"
         self._makers = makers
@@ -104,7 +115,7 @@ class Material:
 
     def add(self, kind: str, row: Row) -> None:
         """An item is finished, or scrapped. Written at the next flush. Raises KeyError for a missing column."""
-        self._new.setdefault(kind, []).append({name: row[name] for name in ("id", "time_ns", "scrap", *KINDS[kind])})
+        self._new.setdefault(kind, []).append({name: row[name] for name in ("id", "time_ns", "scrap", *_COLUMNS[kind])})
 
     def flush(self) -> None:
         """Write what is new. Raises OSError; what could not be written is kept for the next try."""
@@ -143,16 +154,19 @@ class Material:
         self._waiting[kind] = waiting[ready:]
         return waiting[:ready]
 
+    def own(self, kind: str) -> list[Row]:
+        """What earlier processes of this device have added, in order. Raises OSError."""
+        paths = (path for path in self._parts(kind) if path.name.rpartition("-")[0] == self.device)
+        return [row for path in paths for row in read_part(path, kind)]
+
     def resume(self, made: str, taken: str) -> int:
         """After a restart: forget what this device has used already; the number of its last item of kind `made`."""
         last, used = 0, set[str]()
-        for path in self._parts(made):
-            if path.name.rpartition("-")[0] == self.device:
-                for row in read_part(path, made):
-                    found = _ID_NUMBER.search(row["id"])
-                    last = max(last, int(found[1]) if found else 0)
-                    parent = row[PARENT[made]] if made in PARENT else ()
-                    used.update([parent] if isinstance(parent, str) else parent)
+        for row in self.own(made):
+            found = _ID_NUMBER.search(row["id"])
+            last = max(last, int(found[1]) if found else 0)
+            parent = row[PARENT[made]] if made in PARENT else ()
+            used.update([parent] if isinstance(parent, str) else parent)
         if used:
             self._waiting[taken] = [r for r in self._unread(taken) if not r["scrap"] and r["id"] not in used]
         return last
@@ -176,7 +190,7 @@ def read_part(path: Path, kind: str) -> list[Row]:
         raise OSError(f"{path}: {error}") from error
     # As a number: as a time it would come through pandas, half a second in mid-scan.
     time_ns = table.column("time").cast(pa.int64()).to_pylist()
-    names = ("id", "scrap", "device", *KINDS[kind])
+    names = ("id", "scrap", "device", *_COLUMNS[kind])
     columns = [table.column(name).to_pylist() for name in names]
     return [dict(zip(("time_ns", *names), row, strict=True)) for row in zip(time_ns, *columns, strict=True)]
 
@@ -212,7 +226,7 @@ def _table(kind: str, rows: Sequence[Row], device: str) -> pa.Table:
         "device": _texts([device] * len(rows)),
         "scrap": _texts([row["scrap"] for row in rows]),
     }
-    for name, form in KINDS[kind].items():
+    for name, form in _COLUMNS[kind].items():
         values = [row[name] for row in rows]
         if form == _NUMBER:
             columns[name] = _numbers(np.array(values, np.float64), pa.float64())

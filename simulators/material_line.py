@@ -23,6 +23,7 @@ from simulators.machines.line_supply import Supply
 from simulators.machines.packml import packml
 from simulators.machines.rack_states import RackState
 from simulators.material import FLUSH_S, Material, Row, cells_for_tray
+from simulators.material_room import Room, rooms_of
 from simulators.timebase import NS_PER_S
 
 MAKES: Mapping[str, str] = {
@@ -61,6 +62,15 @@ class TakesSlurry(Protocol):
 
 
 @runtime_checkable
+class Waits(Protocol):
+    """A coater that suspends itself while there is no room for what it makes."""
+
+    def wait(self, on: bool) -> None:
+        """From now on, until it is told otherwise."""
+        ...
+
+
+@runtime_checkable
 class TakesTray(Protocol):
     """A rack that is filled with the line's cells instead of its own."""
 
@@ -84,7 +94,7 @@ def join(machine: Machine, out: Path, device: str, line: LineFile, at_ns: int) -
     makers = makers_of(line)
     if not {"batch", "sheet", "stack", "cell", "aged"} & makers.keys():
         return machine
-    material = Material(out, device, makers)
+    material = Material(out, device, makers, rooms_of(line, makers))
     if isinstance(machine, Connects):
         machine.connect(material)
         return machine
@@ -140,6 +150,8 @@ class MetresOut(_Adapter):
         self._width_m = width_m
         self._batches: dict[int, Row] = {}
         self._last_given = 0
+        self._room = Room(material, "metre", "batch")
+        self._good = 0
         self._number = material.resume("metre", "batch")
 
     def batch(self, number: int, plant_ns: int) -> Row:
@@ -148,6 +160,7 @@ class MetresOut(_Adapter):
             # What the coater takes by itself it has been given; without it, it coated a batch of its own.
             made = self._material.made_here("batch") and not isinstance(self._machine, TakesSlurry)
             found = self._material.take("batch", plant_ns, most=1) if made else []
+            self._room.received(row["id"] for row in found)
             self._batches[number] = found[0] if found else self._supply.items(1, plant_ns)[0]
         return self._batches[number]
 
@@ -157,12 +170,14 @@ class MetresOut(_Adapter):
             found = self._material.take("batch", plant_ns, most=1)
             if not found:
                 return
+            self._room.received([found[0]["id"]])
             self._last_given = coater.take_slurry(found[0]["solids_fraction"])
             self._batches[self._last_given] = found[0]
 
     def _cart(self, plant_ns: int) -> None:
         if isinstance(self._machine, TakesSlurry):
             self._feed(self._machine, plant_ns)
+        self._room.listen(plant_ns)
         columns = self._machine.finished_metres("material")
         lanes = sorted(name for name in columns if name.startswith("lane_"))
         for k in range(len(columns["point"]) if columns else 0):
@@ -189,43 +204,56 @@ class MetresOut(_Adapter):
                 "lane_kg_m2": np.array([columns[name][k] for name in lanes]).tolist(),
             }
             self._material.add("metre", row)
+            self._good += not row["scrap"]
+        self._room.tell(plant_ns, ())
+        if isinstance(self._machine, Waits):
+            self._machine.wait(self._room.free(self._good) <= 0)
 
 
 class TrayInOut(_Adapter):
     """A formation rack that is filled from the line where it can take a tray, and whose formed cells go on.
 
-    Until its tray is there, a rack that is idle says that it waits for one: nobody starts it then.
+    Until its tray is there, a rack that is idle says that it waits for one: nobody starts it then. A formed tray is
+    taken out when there is room for it behind the rack; until then the rack is suspended, and gets no other.
     """
 
     def __init__(self, machine: Any, material: Material, at_ns: int) -> None:
         super().__init__(machine, material, at_ns)
         self._number = material.resume("formed", "cell")
+        self._room = Room(material, "formed", "cell")
         self._tray: list[Row] = []
-        self._was_complete = False
+        self._good = 0
+        self._runs = 0  # programmes that the rack had completed when its last tray was taken out
         self._waits = isinstance(machine, TakesTray) and material.made_here("cell")
 
+    def _completed(self, shown: Mapping[str, Values]) -> int:
+        return int(getattr(self._machine, "completed", shown["rack_state"][0] == RackState.COMPLETE))
+
     def outputs(self) -> Mapping[str, Values]:
-        """The rack's own, but for the state of one that waits for its tray."""
-        shown = self._machine.outputs()
-        if self._waits and not self._tray and shown["rack_state"][0] == RackState.IDLE:
-            waits = {"rack_state": np.array([float(RackState.WAITS)])}
-            if "unit_state" in shown:
-                waits["unit_state"] = np.array([float(packml(RackState.WAITS))])
-            return {**shown, **waits}
-        return dict(shown)
+        """The rack's own, but for the state of one that waits: for its tray, or to be rid of it."""
+        shown = dict(self._machine.outputs())
+        formed = self._completed(shown) > self._runs
+        if self._waits and shown["rack_state"][0] == RackState.IDLE and (formed or not self._tray):
+            shown["rack_state"] = np.array([float(RackState.WAITS)])
+        if "unit_state" in shown and (shown["rack_state"][0] == RackState.WAITS or formed):
+            shown["unit_state"] = np.array([float(packml(RackState.WAITS))])
+        return shown
 
     def _cart(self, plant_ns: int) -> None:
-        shown = self._machine.outputs()
-        state = int(shown["rack_state"][0])
-        if state == RackState.COMPLETE and not self._was_complete:
+        rack, shown = self._machine, self._machine.outputs()
+        state, channels = int(shown["rack_state"][0]), len(shown["state"])
+        completed = self._completed(shown)
+        self._runs = min(self._runs, completed)
+        self._room.listen(plant_ns)
+        if completed > self._runs and self._room.free(self._good + (len(self._tray) or channels)) >= 0:
             self._unload(plant_ns)
-        self._was_complete = state == RackState.COMPLETE
-        rack = self._machine
+            self._runs = completed
         if state == RackState.IDLE and not self._tray and isinstance(rack, TakesTray):
-            channels = len(shown["state"])
             self._tray = cells_for_tray(self._material, channels, plant_ns, least=channels)
             if self._tray:
+                self._room.received(row["cell"] for row in self._tray)
                 rack.take_tray(self._tray)
+        self._room.tell(plant_ns, ())
 
     def _unload(self, plant_ns: int) -> None:
         truth = self._machine.truth()
@@ -248,4 +276,5 @@ class TrayInOut(_Adapter):
                 "leak_v_h": float(leak_a[k]) * _V_PER_AH,
             }
             self._material.add("formed", row)
+            self._good += not row["scrap"]
         self._tray = []

@@ -22,7 +22,17 @@ _COUNTED = (
 )
 """Streams, each with a field that every good row has."""
 RACK_COLOURS = {0: "text", 1: "green", 2: "orange", 3: "blue", 4: "purple", 5: "red", 6: "red"}
-COATER_COLOURS = {2: "purple", 3: "yellow", 4: "text", 6: "green", 7: "yellow", 9: "red", 11: "orange", 17: "blue"}
+COATER_COLOURS = {
+    2: "purple",
+    3: "yellow",
+    4: "text",
+    5: "orange",
+    6: "green",
+    7: "yellow",
+    9: "red",
+    11: "orange",
+    17: "blue",
+}
 _OUTCOMES = {
     "confirmed": "green",
     "refused_by_us": "red",

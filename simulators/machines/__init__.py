@@ -26,9 +26,16 @@ MACHINES: Mapping[str, str] = {
 
 
 def build_machine(name: str, equipment: Equipment, start_ns: int, seed: int, parameters: Parameters) -> Machine:
-    """The machine of that name at plant time `start_ns`. Raises ValueError for a bad name or parameter."""
+    """The machine of that name at plant time `start_ns`. Raises ValueError for a bad name or parameter.
+
+    `buffer`, the room in front of it, is the line's (simulators.material_room) and only checked here.
+    """
     if name not in MACHINES:
         raise ValueError(f"no machine is called '{name}'; there are: {', '.join(sorted(MACHINES))}")
+    places = parameters.get("buffer", 0)
+    if isinstance(places, bool | str) or places < 0 or places != int(places):
+        raise ValueError(f"{name}: parameter 'buffer' is a whole number of items, not {places!r}; 0: without end")
+    parameters = {key: value for key, value in parameters.items() if key != "buffer"}
     module, _, cls = MACHINES[name].partition(":")
     machine: Machine = getattr(import_module(module), cls)(equipment, start_ns, seed, parameters)
     return machine

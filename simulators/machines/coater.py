@@ -196,6 +196,10 @@ class Coater:
         """Per lane: what the die lays down now (0 while it coats nothing), where, and what is true of the whole web."""
         return truths(self)
 
+    def wait(self, on: bool) -> None:
+        """Suspended while the line has no room for what it coats; dryer hot, web and pump stand."""
+        self.control.no_room = on
+
     def take_slurry(self, solids_fraction: float) -> int:
         """A batch that a mixer has finished; the number that the coater gives it. Without any, chance makes them."""
         return self.web.slurry.deliver(solids_fraction)

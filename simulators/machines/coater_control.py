@@ -86,6 +86,7 @@ class CoaterControl:
         self.local = False
         self.powered = True
         self.false_gas_alarm = False
+        self.no_room = False  # behind the machine, for what it coats
         self.trips = Alarm(0)
         """Causes of a trip that last."""
 
@@ -169,6 +170,10 @@ class CoaterControl:
             self.alarms |= Alarm.HEARTBEAT_LOST
             self._go(Event.HEARTBEAT_LOST)
         self._watch_gas(sight.gas)
+        if self.no_room and self._end_position_m is None:
+            self._go(Event.BLOCKED)
+        elif not self.no_room:
+            self._go(Event.ROOM)
         if self.state is State.STARTING and 0.0 < sight.speed_m_s >= _AT_SPEED * self._speed(setpoints, sight):
             self._go(Event.AT_SPEED)
         elif self.state is State.EXECUTE:

@@ -4,8 +4,9 @@ Pure: no physics, no time. A command that the table does not have for the presen
 
 Theory of operation. A start first heats the dryer, then moves the web, and coats once it is at speed (EXECUTE). When
 the ordered length is coated the pump stops and the web runs on until the last coated metre has passed the gauge; only
-then the job is COMPLETE. Hold stops pump and web and keeps the dryer hot; resume goes through STARTING again. The
-watchdog on the heartbeat holds and never stops: a supervisor that comes back decides what to do.
+then the job is COMPLETE. Without room behind it the machine suspends itself, and goes on by itself. Hold stops pump and
+web and keeps the dryer hot; resume goes through STARTING again. The watchdog on the heartbeat holds and never stops: a
+supervisor that comes back decides what to do.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ class State(IntEnum):
     STOPPED = 2
     STARTING = 3
     IDLE = 4
+    SUSPENDED = 5
     EXECUTE = 6
     STOPPING = 7
     ABORTED = 9
@@ -46,6 +48,8 @@ class Event(Enum):
     STANDSTILL = "web stands"
     HEARTBEAT_LOST = "heartbeat older than its timeout"
     INTERLOCK = "too much solvent in the dryer's air"
+    BLOCKED = "no room behind the machine for what it coats"
+    ROOM = "room again"
     TRIP = "drive tripped, web torn, emergency stop or power lost"
 
 
@@ -78,7 +82,7 @@ class Alarm(IntFlag):
 
 Trigger = Command | Event
 
-_RUNNING = (State.STARTING, State.EXECUTE)
+_RUNNING = (State.STARTING, State.EXECUTE, State.SUSPENDED)
 
 TRANSITIONS: Mapping[tuple[State, Trigger], State] = MappingProxyType(
     {
@@ -87,6 +91,8 @@ TRANSITIONS: Mapping[tuple[State, Trigger], State] = MappingProxyType(
         (State.EXECUTE, Event.RUN_OUT): State.COMPLETE,
         (State.STOPPING, Event.STANDSTILL): State.STOPPED,
         (State.HELD, Command.RESUME): State.STARTING,
+        (State.EXECUTE, Event.BLOCKED): State.SUSPENDED,
+        (State.SUSPENDED, Event.ROOM): State.STARTING,
         **{(state, Command.HOLD): State.HELD for state in _RUNNING},
         **{(state, Event.HEARTBEAT_LOST): State.HELD for state in _RUNNING},
         **{(state, Event.INTERLOCK): State.HELD for state in _RUNNING},
@@ -96,7 +102,7 @@ TRANSITIONS: Mapping[tuple[State, Trigger], State] = MappingProxyType(
     }
 )
 
-HEATED = frozenset({State.STARTING, State.EXECUTE, State.HELD})
+HEATED = frozenset({State.STARTING, State.EXECUTE, State.SUSPENDED, State.HELD})
 """States in which the dryer's heaters follow their set-points."""
 
 

@@ -82,6 +82,7 @@ class FormationRack:
         self._state = RackState.IDLE
         self._fault_bits = 0
         self._emergency = False
+        self.completed = 0  # programmes that have run to their end
         self._programme, self._programme_id, self._steps = _NO_PROGRAMME, 0, 0
         self._equipment = equipment
         written = ((group, tag) for group in equipment.group for tag in group.tag if tag.access is not Access.READ)
@@ -160,6 +161,7 @@ class FormationRack:
         if to is None:
             return
         self._state = to
+        self.completed += event is RackEvent.ALL_DONE
         if event is RackEvent.HEARTBEAT_LOST:
             self._fault_bits |= RackFault.HEARTBEAT_LOST
         if event is RackEvent.TOO_HOT:

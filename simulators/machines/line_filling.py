@@ -85,6 +85,9 @@ class Filling(LineMachine):
             return
         self._soaking.append((now_ns + round(self.p["soak_s"]) * NS_PER_S, row))
 
+    def in_work(self) -> int:
+        return len(self._soaking)
+
     def rest(self, now_ns: int) -> None:
         while self._soaking and self._soaking[0][0] <= now_ns:
             _, row = self._soaking.popleft()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -25,6 +25,7 @@ from simulators.machines.line_supply import Supply
 from simulators.machines.line_unit import Unit
 from simulators.machines.plc_writes import checked
 from simulators.material import FLUSH_S, Material, Row
+from simulators.material_room import Room
 from simulators.timebase import NS_PER_S
 
 STEP_S = 10.0
@@ -60,6 +61,7 @@ class LineMachine(ABC):
         self.broken: dict[str, Settings] = {}
         self.rng = np.random.default_rng([seed, 0x11E])
         self.material: Material | None = None
+        self.room: Room | None = None
         self.device = self.NAME
         self.inbox: deque[Row] = deque()
         self.setpoints = self._setpoints()
@@ -104,15 +106,24 @@ class LineMachine(ABC):
         """Whether there is something to work on."""
         return bool(self.inbox) or self.TAKES is None
 
+    def in_front(self) -> Iterable[Row]:
+        """What stands in front of the station."""
+        return self.inbox
+
     def waiting(self) -> int:
-        """Items in front of the station."""
+        """How many items stand in front of the station."""
         return len(self.inbox)
+
+    def in_work(self) -> int:
+        """Items that will be finished whatever happens behind the station."""
+        return 0
 
     # What is the same for all.
 
     def connect(self, material: Material) -> None:
         """Take from and add to the line's material from now on. Raises OSError when it cannot be read."""
         self.material, self.device = material, material.device
+        self.room = Room(material, self.MAKES, self.TAKES)
         self._number = material.resume(self.MAKES, self.TAKES or self.MAKES)
 
     @property
@@ -147,7 +158,8 @@ class LineMachine(ABC):
             self._step(self._done * _STEP_NS)
 
     def _step(self, now_ns: int) -> None:
-        self.unit.step(STEP_S, self.has_work())
+        room = self.room is None or self.room.free(self.unit.made + self.in_work()) > 0
+        self.unit.step(STEP_S, self.has_work(), room)
         state = self.unit.state
         load = self.work(now_ns) if state is State.EXECUTE else 1.0
         self.rest(now_ns)
@@ -167,13 +179,17 @@ class LineMachine(ABC):
 
     def _exchange(self, now_ns: int) -> None:
         """The cart comes: what is finished goes, what others have finished comes."""
-        if self.material is None:
+        if self.material is None or self.room is None:
             return
         try:
+            self.room.tell(now_ns, (row["id"] for row in self.in_front()))
             self.material.flush()
             self.unwritten = 0
+            self.room.listen(now_ns)
             if self.TAKES is not None and self._fed_by_others:
-                self.inbox.extend(self.material.take(self.TAKES, now_ns))
+                rows = self.material.take(self.TAKES, now_ns)
+                self.room.received(row["id"] for row in rows)
+                self.inbox.extend(rows)
         except OSError:
             self.unwritten = 1  # the disk is full or gone: the plant runs on, and tries again with the next cart
 
@@ -240,6 +256,7 @@ class LineMachine(ABC):
             "unit_waiting": self.waiting(),
             "unit_fault_bits": unit.fault_bits,
             "unit_automatic": unit.automatic,
+            "unit_waits_for": unit.waits_for,
             "unit_command": unit.port.word,
             "unit_command_seq": unit.port.sequence,
             "unit_command_seq_ack": unit.port.acknowledged,
@@ -263,6 +280,7 @@ class LineMachine(ABC):
             "scrapped": unit.scrapped,
             "yield_fraction": unit.made / ended if ended else math.nan,
             "waiting": self.waiting(),
+            "waits_for": unit.waits_for,
             "late_items": 0 if self.material is None else self.material.late,
             "unwritten": self.unwritten,
             **self.own_truth(),

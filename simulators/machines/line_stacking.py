@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import chain
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -64,6 +65,9 @@ class Stacking(LineMachine):
     def has_work(self) -> bool:
         self._sort()
         return self._full() is not None
+
+    def in_front(self) -> Iterable[Row]:
+        return chain(self.inbox, *self._table.values())
 
     def waiting(self) -> int:
         return len(self.inbox) + sum(len(pile) for pile in self._table.values())

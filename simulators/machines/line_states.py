@@ -60,6 +60,8 @@ class Event(Enum):
     HEARTBEAT_LOST = "heartbeat older than its timeout"
     STARVED = "nothing to work on"
     FED = "something to work on again"
+    BLOCKED = "no room for what it makes"
+    ROOM = "room for it again"
 
 
 Trigger = Command | Event
@@ -88,9 +90,11 @@ TRANSITIONS: Mapping[tuple[State, Trigger], State] = MappingProxyType(
         (State.UNHOLDING, Event.COMPLETED): State.EXECUTE,
         (State.EXECUTE, Command.SUSPEND): State.SUSPENDING,
         (State.EXECUTE, Event.STARVED): State.SUSPENDING,
+        (State.EXECUTE, Event.BLOCKED): State.SUSPENDING,
         (State.SUSPENDING, Event.COMPLETED): State.SUSPENDED,
         (State.SUSPENDED, Command.UNSUSPEND): State.UNSUSPENDING,
         (State.SUSPENDED, Event.FED): State.UNSUSPENDING,
+        (State.SUSPENDED, Event.ROOM): State.UNSUSPENDING,
         (State.UNSUSPENDING, Event.COMPLETED): State.EXECUTE,
         **{(state, Command.STOP): State.STOPPING for state in State if state not in _ENDED | _ABORTED},
         (State.STOPPING, Event.COMPLETED): State.STOPPED,

@@ -1,7 +1,7 @@
 """What the PLC of every station does: state model, command word with sequence number, watchdog, production counters.
 
 No physics and no material here. In automatic (the default) a station starts by itself when it is idle and resets itself
-when its job is complete; what a person stopped, held or aborted stays so. In remote it waits for commands.
+when its job is complete; what a person stopped, held, suspended or aborted stays so. In remote it waits for commands.
 """
 
 from __future__ import annotations
@@ -36,10 +36,22 @@ class Result(IntEnum):
     REFUSED_HEARTBEAT = 3
 
 
+class WaitsFor(IntEnum):
+    """Why a station is suspended."""
+
+    NOTHING = 0
+    MATERIAL = 1
+    ROOM = 2
+    PERSON = 3
+
+
 class Fault(IntEnum):
     """Bits of the fault word."""
 
     HEARTBEAT_LOST = 1
+
+
+_WAITING = frozenset({State.SUSPENDING, State.SUSPENDED})
 
 
 class Unit:
@@ -53,6 +65,7 @@ class Unit:
         self.beat = Heartbeat()
         self.made = 0
         self.scrapped = 0
+        self.waits_for = WaitsFor.NOTHING
         self._in_state_s = 0.0
 
     def take_sequence(self, sequence: int) -> None:
@@ -70,6 +83,8 @@ class Unit:
             return Result.REFUSED_HEARTBEAT
         if not self.trigger(command):
             return Result.REFUSED_IN_STATE
+        if command is Command.SUSPEND:
+            self.waits_for = WaitsFor.PERSON  # only unsuspend ends it
         if command in {Command.UNHOLD, Command.RESET, Command.CLEAR}:
             self.fault_bits = 0
         return Result.ACCEPTED
@@ -80,19 +95,22 @@ class Unit:
         if to is None:
             return False
         self.state, self._in_state_s = to, 0.0
+        if to not in _WAITING:
+            self.waits_for = WaitsFor.NOTHING
         return True
 
-    def step(self, duration_s: float, has_work: bool) -> None:
-        """Before the work of one step: watchdog, end of acting states, starving, and what automatic does by itself."""
+    def step(self, duration_s: float, has_work: bool, has_room: bool = True) -> None:
+        """Before the work of one step: watchdog, end of acting states, waiting, and what automatic does by itself."""
         self.beat.step(duration_s)
         if self.beat.lost and self.trigger(Event.HEARTBEAT_LOST):
             self.fault_bits |= Fault.HEARTBEAT_LOST
+        why = WaitsFor.NOTHING if has_work and has_room else WaitsFor.MATERIAL if has_room else WaitsFor.ROOM
         if self.state is State.EXECUTE:
-            if not has_work:
-                self.trigger(Event.STARVED)
+            if why is not WaitsFor.NOTHING:
+                self.waits_for = why
+                self.trigger(Event.STARVED if why is WaitsFor.MATERIAL else Event.BLOCKED)
         elif self.state is State.SUSPENDED:
-            if has_work:
-                self.trigger(Event.FED)
+            self._wait(why)
         elif self.state in ACTING:
             self._in_state_s += duration_s
             if self._in_state_s >= DWELL_S[self.state]:
@@ -101,3 +119,11 @@ class Unit:
             self.trigger(Command.START)
         elif self.automatic and self.state is State.COMPLETE:
             self.trigger(Command.RESET)
+
+    def _wait(self, why: WaitsFor) -> None:
+        if self.waits_for is WaitsFor.PERSON:
+            return
+        if why is WaitsFor.NOTHING:
+            self.trigger(Event.FED if self.waits_for is WaitsFor.MATERIAL else Event.ROOM)
+        else:
+            self.waits_for = why

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,13 @@ HEAVY = range(18, 25)  # metres, 8 % too heavy
 
 @cache
 def _line(name: str) -> LoadedLine:
-    return load_line(LINES / f"{name}.toml")
+    """That line without buffers: who may have to wait for those behind him cannot be played before them."""
+    line = load_line(LINES / f"{name}.toml")
+    assert line.file.simulation is not None
+    tables = line.file.simulation.machines.items()
+    machines = {device: {k: v for k, v in table.items() if k != "buffer"} for device, table in tables}
+    simulation = line.file.simulation.model_copy(update={"machines": machines})
+    return replace(line, file=line.file.model_copy(update={"simulation": simulation}))
 
 
 class Coater:
