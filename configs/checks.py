@@ -22,7 +22,7 @@ from configs.endpoint import (
     parse_endpoint,
 )
 from configs.errors import Problem
-from configs.schema import CellModel, CoatingRecipe, Equipment, FormationRecipe, LineFile, Protocol
+from configs.schema import CellModel, Equipment, LineFile, Protocol, Recipe
 from configs.toml_lines import KeyPath
 
 MACHINES = ("coater", "formation_rack", "mixer", "calender_slitter", "stacking", "filling", "ageing")
@@ -44,7 +44,7 @@ class Loaded:
     line: Document
     wrong: frozenset[KeyPath]  # keys of the line file that a problem was told about
     equipment: dict[str, tuple[Document, Equipment]] = field(default_factory=dict)
-    recipes: dict[str, tuple[Document, CoatingRecipe | FormationRecipe]] = field(default_factory=dict)
+    recipes: dict[str, tuple[Document, Recipe]] = field(default_factory=dict)
     cells: dict[str, tuple[Document, CellModel]] = field(default_factory=dict)
     warnings: list[Problem] = field(default_factory=list)
 

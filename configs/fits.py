@@ -20,7 +20,9 @@ from configs.schema import (
     FormationRecipe,
     LineFile,
     Protocol,
+    Recipe,
     StepMode,
+    UnitRecipe,
 )
 from configs.toml_lines import KeyPath
 
@@ -47,7 +49,6 @@ _NODE = re.compile(r"(ns=\d+;)?(s=.+|i=\d+|g=[0-9a-fA-F-]{36}|b=[A-Za-z0-9+/=]+)
 
 PROGRAMME_TAGS = ("programme_id", "programme_steps")
 
-Recipe = CoatingRecipe | FormationRecipe
 Source = tuple[Document, Equipment]
 
 
@@ -116,8 +117,11 @@ def check_fits(loaded: Loaded, line: LineFile) -> list[Problem]:
 
 def _misfit(recipe: Recipe, kind: Equipment) -> tuple[str, str] | None:
     """Why the equipment cannot take this kind of recipe at all, and a hint."""
-    formation = isinstance(recipe, FormationRecipe)
-    wanted = (*STEP_TAGS.values(), *PROGRAMME_TAGS) if formation else tuple(COATING_TAGS.values())
+    wanted: tuple[str, ...] = tuple(COATING_TAGS.values())
+    if isinstance(recipe, FormationRecipe):
+        wanted = (*STEP_TAGS.values(), *PROGRAMME_TAGS)
+    elif isinstance(recipe, UnitRecipe):
+        wanted = tuple(recipe.setpoint)
     found = {name: kind.find(name) for name in wanted}
     missing = [name for name, tag in found.items() if tag is None]
     if missing:
@@ -163,6 +167,10 @@ def _writes(recipe: Recipe) -> Iterator[tuple[KeyPath, str, tuple[float, ...]]]:
         for key, tag in COATING_TAGS.items():
             value = getattr(recipe, key)
             yield (key,), tag, value if isinstance(value, tuple) else (value,)
+        return
+    if isinstance(recipe, UnitRecipe):
+        for tag, value in recipe.setpoint.items():
+            yield ("setpoint", tag), tag, (value,)
         return
     yield ("programme_id",), "programme_id", (recipe.programme_id,)
     yield ("step",), "programme_steps", (len(recipe.step),)

@@ -21,13 +21,12 @@ from configs.errors import ConfigError, Problem
 from configs.explain import schema_of, validate, value_at
 from configs.fits import check_equipment, check_fits
 from configs.scenario_checks import check_scenario
-from configs.schema import CellModel, CoatingRecipe, Equipment, FormationRecipe, LineFile
+from configs.schema import CellModel, CoatingRecipe, Equipment, FormationRecipe, LineFile, Recipe, UnitRecipe
 from configs.schema.scenario import Scenario
 from configs.toml_lines import KeyPath
 
 M = TypeVar("M", bound=BaseModel)
-Recipe = CoatingRecipe | FormationRecipe
-_RECIPES: dict[str, type[Recipe]] = {"coating": CoatingRecipe, "formation": FormationRecipe}
+_RECIPES: dict[str, type[Recipe]] = {"coating": CoatingRecipe, "formation": FormationRecipe, "unit": UnitRecipe}
 
 
 @dataclass(frozen=True, slots=True)

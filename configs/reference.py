@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from configs.explain import schema_of
 from configs.loader import packaged
-from configs.schema import CellModel, CoatingRecipe, Equipment, FormationRecipe, LineFile
+from configs.schema import CellModel, CoatingRecipe, Equipment, FormationRecipe, LineFile, UnitRecipe
 from configs.schema.scenario import Scenario
 from configs.words import NAME, Schema, expected
 
@@ -73,6 +73,7 @@ _FILES: tuple[tuple[str, str, str, type[BaseModel]], ...] = (
     ("Equipment type", "equipment", "", Equipment),
     ("Formation recipe", "recipes", "formation", FormationRecipe),
     ("Coating recipe", "recipes", "coating", CoatingRecipe),
+    ("Unit recipe", "recipes", "unit", UnitRecipe),
     ("Cell model", "cells", "", CellModel),
     ("Scenario", "scenarios", "", Scenario),
 )

@@ -236,7 +236,13 @@ class _Controller:
         commander = Commander(self._drivers, self._loaded.equipment, self._clock, self._pipeline.record)
         context = JobContext(commander, self._clock, self._pipeline.record, self._spool.load_state)
         return [
-            (d.id, Job(d.id, self._loaded.equipment[d.id], self._loaded.recipes[d.id], d.heartbeat_timeout_s, context))
+            (
+                d.id,
+                Job(
+                    *(d.id, self._loaded.equipment[d.id], self._loaded.recipes[d.id]),
+                    *(d.heartbeat_timeout_s, context, d.jobs),
+                ),
+            )
             for d in self._loaded.file.device
             if d.id in self._loaded.recipes
         ]

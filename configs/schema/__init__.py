@@ -47,7 +47,7 @@ from configs.schema.opcua import (
     Role,
     SecurityPolicy,
 )
-from configs.schema.recipe import CoatingRecipe, FormationRecipe, FormationStep, StepMode
+from configs.schema.recipe import CoatingRecipe, FormationRecipe, FormationStep, Recipe, StepMode, UnitRecipe
 from configs.schema.scenario import Fault, Scenario
 
 __all__ = [
@@ -82,6 +82,7 @@ __all__ = [
     "ParquetSink",
     "Pipelined",
     "Protocol",
+    "Recipe",
     "Role",
     "Scenario",
     "SecurityPolicy",
@@ -92,6 +93,7 @@ __all__ = [
     "StepMode",
     "Tag",
     "Twin",
+    "UnitRecipe",
     "UnusedRegisters",
     "ValueType",
     "Web",

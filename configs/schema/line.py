@@ -36,6 +36,12 @@ class Device(Strict):
         default=None, description="For opc.tcp; absent: nothing is signed or encrypted, and nobody signs in."
     )
     recipe: str | None = Field(default=None, description="Recipe to run: a name under configs/recipes or a path.")
+    jobs: int = Field(
+        default=1,
+        ge=0,
+        le=1_000_000,
+        description="How often the recipe is run, one job after the other; 0: for ever.",
+    )
     lot: str = Field(default="", max_length=64, description="Lot on the machine; a tag on its points in InfluxDB.")
     retry_min_s: Positive = Field(default=0.5, description="Wall seconds to the first reconnection attempt.")
     retry_max_s: Positive = Field(default=30.0, description="Longest wall seconds between attempts.")

@@ -59,6 +59,17 @@ class FormationRecipe(Strict):
     step: tuple[FormationStep, ...] = Field(min_length=1, max_length=32, description="The steps, in order.")
 
 
+class UnitRecipe(Strict):
+    """Set-points of a station that needs only them and a start, the contents of a file under configs/recipes."""
+
+    kind: str = Field(pattern="^unit$", description="unit")
+    name: Name = Field(description="Short name of the recipe.")
+    title: str = Field(description="What people call it.")
+    setpoint: dict[Name, float] = Field(
+        min_length=1, description="Tags of the equipment type that are written before the start, each with its value."
+    )
+
+
 class CoatingRecipe(Strict):
     """Set-points of one coating job, the contents of a file under configs/recipes."""
 
@@ -73,3 +84,6 @@ class CoatingRecipe(Strict):
     length_m: Positive = Field(description="Web length to coat; the coater stops by itself after it.")
     target_mass_loading_kg_m2: Positive = Field(description="Dry mass per area and side.")
     tolerance_fraction: Positive = Field(default=0.02, description="Accepted deviation of loading, both ways.")
+
+
+Recipe = CoatingRecipe | FormationRecipe | UnitRecipe

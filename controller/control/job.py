@@ -12,10 +12,10 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from configs.schema import Equipment, MachineControl
+from configs.schema import Equipment, MachineControl, Recipe
 from controller.clock import Clock
 from controller.control.commands import Commander
-from controller.control.recipes import Recipe, recipe_writes
+from controller.control.recipes import recipe_writes
 from controller.control.sequence import COMMAND_CODES, Action, MachineState, Phase, machine_state, next_action
 from controller.errors import PeerError
 from controller.records import event
@@ -43,7 +43,7 @@ class JobContext:
 
 
 class Job:
-    """One recipe on one machine."""
+    """One recipe on one machine, once or job after job."""
 
     def __init__(
         self,
@@ -52,7 +52,9 @@ class Job:
         recipe: Recipe,
         heartbeat_timeout_s: float,
         context: JobContext,
+        jobs: int = 1,
     ) -> None:
+        """`jobs`: how often; 0: for ever. A job that ended early is not followed by another."""
         assert equipment.control is not None, "checked with the line file"
         self._device = device
         self._equipment = equipment
@@ -62,6 +64,8 @@ class Job:
         # The equipment counts plant seconds; its register holds 16 bits.
         self._heartbeat_timeout_s = min(65_535.0, round(heartbeat_timeout_s * context.clock.speed))
         self._beats = 0
+        self._jobs = jobs
+        self._done = 0
         self.phase = self._load_phase()
 
     async def run(self) -> None:
@@ -96,7 +100,7 @@ class Job:
             case Action.ADOPT:
                 await self._enter(Phase.STARTED, "the machine was already running: watching it, nothing sent")
             case Action.FINISH:
-                await self._enter(Phase.DONE, "job complete")
+                await self._finish()
             case Action.FAIL:
                 await self._enter(
                     Phase.FAILED, f"job ended early: machine is {state.value}; not started again by itself"
@@ -109,6 +113,15 @@ class Job:
                 elif action is Action.RESET:
                     await self._enter(Phase.NEW, "machine reset")
         return ASK_S
+
+    async def _finish(self) -> None:
+        self._done += 1
+        if self._jobs == 1:
+            await self._enter(Phase.DONE, "job complete")
+        elif self._done == self._jobs:
+            await self._enter(Phase.DONE, f"job {self._done} complete, the last")
+        else:
+            await self._enter(Phase.NEW, f"job {self._done} complete, the next one follows")
 
     async def _load(self) -> bool:
         writes = recipe_writes(self._recipe, self._equipment)
@@ -147,7 +160,7 @@ class Job:
 
     async def _enter(self, phase: Phase, why: str) -> None:
         self.phase = phase
-        saved = {"recipe": self._recipe.name, "phase": phase.value}
+        saved = {"recipe": self._recipe.name, "phase": phase.value, "done": self._done}
         severity = "error" if phase is Phase.FAILED else "info"
         log.log(logging.ERROR if phase is Phase.FAILED else logging.INFO, "%s: %s", self._device, why)
         state = {self._state_key: json.dumps(saved).encode()}
@@ -163,4 +176,7 @@ class Job:
         if saved is None:
             return Phase.NEW
         job = json.loads(saved)
-        return Phase(job["phase"]) if job["recipe"] == self._recipe.name else Phase.NEW
+        if job["recipe"] != self._recipe.name:
+            return Phase.NEW
+        self._done = job.get("done", 0)
+        return Phase(job["phase"])

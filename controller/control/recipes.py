@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from configs.schema import CoatingRecipe, Equipment, FormationRecipe, FormationStep
+from configs.schema import Equipment, FormationRecipe, FormationStep, Recipe, UnitRecipe
 from controller.types import Write
-
-Recipe = CoatingRecipe | FormationRecipe
 
 
 def recipe_writes(recipe: Recipe, equipment: Equipment) -> tuple[Write, ...]:
     """Everything that the equipment must hold before it may start this recipe."""
     if isinstance(recipe, FormationRecipe):
         return _formation_writes(recipe, equipment)
+    if isinstance(recipe, UnitRecipe):
+        return tuple(Write(tag, (value,)) for tag, value in recipe.setpoint.items())
     return (
         Write("web_speed_sp_m_s", (recipe.web_speed_m_s,)),
         Write("pump_rate_sp_ml_s", (recipe.pump_rate_ml_s,)),

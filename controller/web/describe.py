@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from configs.schema import CoatingRecipe, Equipment, FormationRecipe, LineFile
+from configs.schema import CoatingRecipe, Equipment, LineFile, Recipe
 
 _CODE = re.compile(r"(\d+)\s+([^,;]+)")
 
@@ -46,7 +46,7 @@ def codes_of(text: str) -> dict[int, str]:
 def describe(
     line: LineFile,
     equipment: Mapping[str, Equipment],
-    recipes: Mapping[str, CoatingRecipe | FormationRecipe],
+    recipes: Mapping[str, Recipe],
     plant_start_ns: int | None = None,
     duration_s: float | None = None,
 ) -> LineInfo:

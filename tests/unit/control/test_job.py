@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import tomllib
 from collections.abc import Callable, Mapping
 
 import pytest
 
+from configs.loader import packaged
+from configs.schema import Equipment, UnitRecipe
 from controller.clock import LineClock
 from controller.control import job as job_module
 from controller.control.commands import Commander
 from controller.control.job import Job, JobContext
+from controller.control.recipes import recipe_writes
 from controller.control.sequence import Phase
-from controller.types import Frame
+from controller.types import Frame, Write
 from tests.unit.control.machines import ObedientRack, rack, recipe
 
 
@@ -38,10 +42,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_module, "RETRY_S", 0.001)
 
 
-def make_job(driver: ObedientRack, store: Store) -> Job:
+def make_job(driver: ObedientRack, store: Store, jobs: int = 1) -> Job:
     commander = Commander({"rack1": driver}, {"rack1": rack()}, LineClock(), store.record)
     context = JobContext(commander, LineClock(), store.record, store.state.get)
-    return Job("rack1", rack(), recipe(), 60.0, context)
+    return Job("rack1", rack(), recipe(), 60.0, context, jobs)
 
 
 async def run_until(job: Job, done: Callable[[], bool]) -> None:
@@ -133,3 +137,43 @@ async def test_remains_of_an_earlier_job_are_reset_before_the_load() -> None:
     job = make_job(driver, store)
     await run_until(job, lambda: job.phase is Phase.STARTED)
     assert [name for name, _ in store.commands()] == ["reset", "load recipe", "start"]
+
+
+@pytest.mark.asyncio
+async def test_job_after_job_each_is_reset_loaded_and_started_anew_until_all_are_done() -> None:
+    driver, store = ObedientRack(), Store()
+    await driver.start()
+
+    async def one_job() -> Phase:
+        job = make_job(driver, store, jobs=3)  # the count outlives our process
+        await run_until(job, lambda: job.phase is Phase.STARTED and driver.tags["rack_state"][0] == 1.0)
+        driver.tags["rack_state"][0] = 3.0
+        await run_until(job, lambda: job.phase is not Phase.STARTED)
+        return job.phase
+
+    assert [await one_job() for _ in range(3)] == [Phase.NEW, Phase.NEW, Phase.DONE]
+    again = ["reset", "load recipe", "start"]
+    assert [name for name, _ in store.commands()] == again[1:] + again + again
+    assert store.frames[-1].text["message"] == ("job 3 complete, the last",)
+
+
+@pytest.mark.asyncio
+async def test_a_job_that_ended_early_is_not_followed_by_another() -> None:
+    driver, store = ObedientRack(), Store()
+    await driver.start()
+    job = make_job(driver, store, jobs=0)
+    await run_until(job, lambda: job.phase is Phase.STARTED)
+    driver.tags["rack_state"][0] = 5.0
+    await run_until(job, lambda: job.phase is Phase.FAILED)
+    assert store.commands()[-1][0] == "start"
+
+
+def test_a_unit_recipe_is_its_tags_each_written_once() -> None:
+    found = UnitRecipe.model_validate(tomllib.loads(packaged("recipes")["mix_nmc_slurry"].read_text()))
+    mixer = Equipment.model_validate(tomllib.loads(packaged("equipment")["planetary_mixer"].read_text()))
+    assert recipe_writes(found, mixer) == (
+        Write("unit_quantity_sp", (1.0,)),
+        Write("mixer_solids_sp", (0.65,)),
+        Write("mixer_batch_sp_kg", (75.0,)),
+        Write("mixer_time_sp_s", (9000.0,)),
+    )

@@ -38,7 +38,7 @@ def pilot(folder: Path, **buffers: int) -> LoadedLine:
 
 def build(line: LoadedLine, device: str, out: Path, **parameters: float) -> Machine:
     assert line.file.simulation is not None
-    settings = dict(line.file.simulation.machines[device]) | parameters
+    settings = {k: v for k, v in line.file.simulation.machines[device].items() if k != "control"} | parameters
     machine = build_machine(str(settings.pop("machine")), line.equipment[device], START_NS, 1, settings)
     return join(machine, out, device, line.file, START_NS)
 
