@@ -20,6 +20,7 @@ from configs.document import Document, read_document
 from configs.errors import ConfigError, Problem
 from configs.explain import schema_of, validate, value_at
 from configs.fits import check_equipment, check_fits
+from configs.half_cells import resolved
 from configs.scenario_checks import check_scenario
 from configs.schema import CellModel, CoatingRecipe, Equipment, FormationRecipe, LineFile, Recipe, UnitRecipe
 from configs.schema.scenario import Scenario
@@ -159,8 +160,12 @@ class _Loading:
             checked = validate(document, kind)
             if isinstance(checked.model, Equipment):
                 checked.problems.extend(check_equipment(document, checked.model))
+            found_model: BaseModel | None = checked.model
+            if isinstance(checked.model, CellModel):
+                found_model, wrong = resolved(document, checked.model)
+                checked.problems.extend(wrong)
             self.problems += checked.problems
-            self.models[path, kind] = None if checked.problems else checked.model
+            self.models[path, kind] = None if checked.problems else found_model
         found = self.models[path, kind]
         return None if found is None else (document, found)
 

@@ -4,6 +4,63 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+_OF_A_SLOW_STEP = {
+    "begin_v",
+    "charge_ah",
+    "current_a",
+    "cycle",
+    "duration_s",
+    "end_v",
+    "samples",
+    "state",
+    "status",
+    "step",
+    "temperature_c",
+    "widest_ah",
+}
+
+SLOW_RESULTS: Mapping[str, frozenset[str]] = {
+    "cell_dqdv": frozenset(
+        _OF_A_SLOW_STEP
+        | {"peaks"}
+        | {f"p{peak}_{what}" for peak in range(1, 7) for what in ("v", "v_sd", "ah_v", "ah_v_sd")}
+    ),
+    "cell_esoh": frozenset(
+        _OF_A_SLOW_STEP
+        | {"identifiable", "why", "rmse_v", "since_cycle"}
+        | {
+            f"{name}{sd}"
+            for name in (
+                "x_0",
+                "x_100",
+                "y_0",
+                "y_100",
+                "resistance_ohm",
+                "silicon_fraction",
+                "n_to_p",
+                "negative_ah",
+                "positive_ah",
+                "lithium_ah",
+                "lli",
+                "lam_negative",
+                "lam_positive",
+            )
+            for sd in ("", "_sd")
+        }
+    ),
+    "cell_ocv": frozenset(
+        {"charge_a", "charge_ah", "charge_step", "cycle", "discharge_a", "discharge_ah", "discharge_step"}
+        | {"ohmic_ohm", "ohmic_ohm_sd", "status", "temperature_c", "why"}
+        | {f"ocv_{percent:03d}_v" for percent in range(0, 101, 5)}
+        | {
+            f"{name}_{percent:03d}_{what}"
+            for percent in (10, 30, 50, 70, 90)
+            for name, what in (("ocv", "v_sd"), ("hysteresis", "v"), ("hysteresis", "v_sd"))
+        }
+    ),
+}
+"""Columns of the three streams that slow steps give."""
+
 CELL_RESULTS: Mapping[str, frozenset[str]] = {
     "cell_state": frozenset(
         {
@@ -117,6 +174,7 @@ CELL_RESULTS: Mapping[str, frozenset[str]] = {
             "step",
         }
     ),
+    **SLOW_RESULTS,
 }
 """Columns by stream, of a device in twin.cells. Points: channels, from 1."""
 

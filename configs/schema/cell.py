@@ -10,6 +10,20 @@ from pydantic import Field, model_validator
 from configs.schema.base import Name, NonNegative, Positive, Strict
 
 
+class HalfCells(Strict):
+    """Half-cell tables of both electrodes: names under configs/halfcells, or CSV files beside the cell file."""
+
+    positive: str = Field(min_length=1, description="Potential of the positive electrode over its stoichiometry.")
+    negative: str = Field(min_length=1, description="The same of the negative electrode; with silicon its graphite.")
+    silicon: str | None = Field(
+        default=None, description="Silicon of the negative electrode as it gives lithium: makes that electrode a blend."
+    )
+    silicon_charge: str | None = Field(
+        default=None,
+        description="Silicon as it takes lithium. With `silicon` and without this, charges are not fitted.",
+    )
+
+
 class CellModel(Strict):
     """Two-RC equivalent circuit of one cell design, the contents of a file under configs/cells."""
 
@@ -44,6 +58,10 @@ class CellModel(Strict):
     )
     ocv_correlation_soc: float = Field(
         default=0.1, ge=0.001, le=10.0, description="Charge throughput over which that error becomes another one."
+    )
+
+    half_cells: HalfCells | None = Field(
+        default=None, description="For electrode windows from slow steps (`cell_esoh`); absent: they are not fitted."
     )
 
     @model_validator(mode="after")

@@ -16,6 +16,8 @@ from controller.pipeline.stages.cells import CellStage, CycleStage
 from controller.pipeline.stages.charts import ChartStage, TickStage
 from controller.pipeline.stages.grades import TrayStage
 from controller.pipeline.stages.maps import MapStage
+from controller.pipeline.stages.slow import TAGS as SLOW_TAGS
+from controller.pipeline.stages.slow import SlowStage, slow_cell
 from controller.pipeline.stages.steps import NOTES, Newest, StepStage, StepStates
 from controller.pipeline.stages.web import WebStage
 from twin.cycles import CycleBook
@@ -52,7 +54,11 @@ def _of_rack(loaded: LoadedLine, cells: CellTwin, late: Late) -> Stages:
     stages: Stages = {StageKey(cells.device, group.name, "ekf"): CellStage(twin, cells.publish_period_s)}
     if {tag.name for tag in group.tag} >= CYCLE_TAGS:
         stages[StageKey(cells.device, group.name, "cycles")] = CycleStage(CycleBook(model, group.points))
-    return stages | _of_steps(cells.device, group, late)
+    stages |= _of_steps(cells.device, group, late)
+    if {tag.name for tag in group.tag} >= SLOW_TAGS:
+        slow = SlowStage(cells.device, group.points, slow_cell(model, cells.slow_c_rate), late)
+        stages[StageKey(cells.device, group.name, "slow")] = slow
+    return stages
 
 
 def _of_steps(device: str, group: Group, late: Late) -> Stages:
