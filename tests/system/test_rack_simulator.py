@@ -114,7 +114,7 @@ def test_a_programme_is_written_started_and_seen_on_the_wire(line_file: tuple[Pa
         assert seconds > PLANT_START_S
         assert seconds % 10 == milliseconds == 0
         assert client.registers(4, 1022, 2) == bytes(4)  # unused registers between two blocks
-        assert client.ask(bytes.fromhex("04 00 0C 00 01")) == bytes.fromhex("84 02")
+        assert client.ask(bytes.fromhex("04 00 13 00 01")) == bytes.fromhex("84 02")
         assert client.ask(bytes.fromhex("04 03 E8 00 7E")) == bytes.fromhex("84 03")
         assert client.ask(bytes.fromhex("06 00 05 00 21")) == bytes.fromhex("86 03")  # 33 steps
         process.send_signal(signal.SIGTERM)

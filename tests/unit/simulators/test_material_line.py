@@ -211,7 +211,7 @@ def test_mass_is_conserved_from_slurry_to_stack(played: tuple[Path, dict[str, Ma
         assert known["yield_fraction"] == known["made"] / (known["made"] + known["scrapped"])
 
 
-def coat(machine: Machine, seconds: int) -> None:
+def coat(machine: Machine, seconds: int, fault_s: tuple[int, int] = (1800, 2040), factor: float = 1.06) -> None:
     """The recipe's set-points, and start; a pump that gives 6 % too much for four minutes once it coats."""
     recipe = _line("pilot_line").recipes["coater1"]
     assert isinstance(recipe, CoatingRecipe)
@@ -222,7 +222,7 @@ def coat(machine: Machine, seconds: int) -> None:
         machine.write(tag, np.array([value]))
     for at_s in range(60, seconds + 1, 60):
         machine.advance(START_NS + at_s * NS)
-        too_much = 1.06 if 1800 <= at_s < 2040 else 1.0
+        too_much = factor if fault_s[0] <= at_s < fault_s[1] else 1.0
         machine.write("pump_rate_sp_ml_s", np.array([recipe.pump_rate_ml_s * too_much]))
 
 
