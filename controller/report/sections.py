@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from controller.report import figures, formation
+from controller.report import figures, formation, slow
 from controller.report.cells import Cell
 from controller.report.chart_figures import control_chart
 from controller.report.charts import ControlChart
@@ -147,6 +147,8 @@ class Sections:
             "circuits": formation.circuits(rack.estimates.circuits),
             "rests": formation.rests(rack.estimates.rests),
             "grades": formation.grades(rack.estimates.grades),
+            "windows": slow.windows(rack.estimates.windows),
+            "peaks": slow.peaks(rack.estimates.peaks),
             "refused": [(reason, _numbers(channels), len(channels)) for reason, channels in refused.items()],
             "worst": [self._cell(cell) for cell in ranked[:WORST_SHOWN]],
             "why": rack.raw.why,

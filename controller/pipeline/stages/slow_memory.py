@@ -39,6 +39,9 @@ class CellMemory:
     def __init__(self, channels: int) -> None:
         self._peaks = np.full((channels, 2, PEAKS, 2), np.nan)  # voltage, charge of P1 to P6
         self._current = np.full((channels, 2), np.nan)
+        # Of the first cell that had a peak of that name: a tray's cells shall call the same peak by the same name.
+        self._tray_peaks = np.full((2, PEAKS, 2), np.nan)
+        self._tray_current = np.full(2, np.nan)
         self._first = np.full((channels, 2, len(CONTENT) + 1), np.nan)
         self._kept: dict[int, Curve] = {}  # by channel: waits for its counterpart
         self._lot = ""
@@ -57,11 +60,19 @@ class CellMemory:
         self._kept.pop(channel, None)
 
     def follow(self, curve: Curve, found: Sequence[Peak]) -> tuple[Peak, ...]:
-        """The peaks under the names that they had in the cell's last curve of that direction and current."""
-        at = curve.channel - 1, int(curve.current_a > 0.0)
-        if not abs(curve.current_a - self._current[at]) <= SAME_CURRENT * abs(self._current[at]):
+        """The peaks under the names that they had in the cell's last curve of that direction and current.
+
+        A name that the cell never had is one of the tray's. P1 to P4 rise in voltage as the first cell had them; what
+        comes later may lie between.
+        """
+        way = int(curve.current_a > 0.0)
+        at = curve.channel - 1, way
+        if not _alike(curve.current_a, self._current[at]):
             self._peaks[at], self._current[at] = np.nan, curve.current_a
-        rows = [(f"P{p + 1}", *row) for p, row in enumerate(self._peaks[at].tolist()) if np.isfinite(row[0])]
+        if not _alike(curve.current_a, self._tray_current[way]):
+            self._tray_peaks[way], self._tray_current[way] = np.nan, curve.current_a
+        places = np.where(np.isfinite(self._peaks[at][:, :1]), self._peaks[at], self._tray_peaks[way])
+        rows = [(f"P{p + 1}", *row) for p, row in enumerate(places.tolist()) if np.isfinite(row[0])]
         known = [
             Peak(name, **{**_UNKNOWN_PEAK, "voltage_v": volt, "area_ah": area})
             for name, volt, area in sorted(rows, key=lambda row: row[1])
@@ -71,6 +82,8 @@ class CellMemory:
             number = int(peak.name[1:]) - 1
             if number < PEAKS:
                 self._peaks[at][number] = peak.voltage_v, peak.area_ah
+                if not np.isfinite(self._tray_peaks[way, number, 0]):
+                    self._tray_peaks[way, number] = peak.voltage_v, peak.area_ah
         return named
 
     def compare(self, curve: Curve, fit: Windows | None) -> tuple[Ageing | None, float]:
@@ -111,13 +124,15 @@ class CellMemory:
         like: dict[str, NDArray[Any]] = {**self._arrays, "lot": np.zeros(0, dtype=np.uint8), **kept.like}
         arrays = unpack(saved, self._head, like, ragged=("lot", *kept.like))
         kept.restore(arrays)
-        self._peaks, self._current, self._first = (arrays[name] for name in self._arrays)
+        self._peaks, self._current, self._first = (arrays[name] for name in ("peaks", "current", "first"))
+        self._tray_peaks, self._tray_current = arrays["tray_peaks"], arrays["tray_current"]
         self._lot = arrays["lot"].tobytes().decode()
         self._kept = {curve.channel: curve for curve, _ in kept.take(len(kept))}
 
     @property
     def _arrays(self) -> dict[str, NDArray[Any]]:
-        return {"peaks": self._peaks, "current": self._current, "first": self._first}
+        tray = {"tray_peaks": self._tray_peaks, "tray_current": self._tray_current}
+        return {"peaks": self._peaks, "current": self._current, "first": self._first, **tray}
 
     @property
     def _head(self) -> dict[str, str | int | float]:
@@ -127,3 +142,8 @@ class CellMemory:
 def without_rows(curve: Curve) -> Curve:
     """What a curve says without its rows: that it was there."""
     return replace(curve, rows=curve.rows[:0])
+
+
+def _alike(current_a: float, other_a: float) -> bool:
+    """Whether two currents are nearly one; with NaN they are not."""
+    return bool(abs(current_a - other_a) <= SAME_CURRENT * abs(other_a))

@@ -160,6 +160,15 @@ def test_peaks_are_those_of_analyse_dqdv_on_the_runs_parquet_files(
         assert heights[near] == pytest.approx(row["height_ah_v"], abs=3.0 * row["height_ah_v_sd"], rel=0.01)
 
 
+def test_the_cells_of_a_tray_call_the_same_peak_by_the_same_name(live: list[Frame]) -> None:
+    table = rows(live)
+    for step in (CHARGE_1, DISCHARGE_1, CHARGE_2, DISCHARGE_2):
+        for p in range(1, 7):
+            places = [table["cell_dqdv", channel, step][f"p{p}_v"] for channel in range(1, CHANNELS + 1)]
+            places = [place for place in places if np.isfinite(place)]
+            assert not places or np.ptp(places) < 0.05, (step, p, places)
+
+
 def test_the_open_circuit_voltage_is_that_of_analyse_ocv_on_the_runs_parquet_files(
     frames: list[Frame], live: list[Frame], tmp_path: Path
 ) -> None:

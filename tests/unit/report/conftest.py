@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -212,7 +213,33 @@ def make_estimates(folder: Path, r0_ohm: Array) -> dict[str, int]:
     early = {name: values[2:3] for name, values in {**head, **found}.items()}
     early |= {"time": time_ns[2:3] - 1_000_000_000, "grade": np.array([3.0]), "why": np.array([1.0])}
     write(folder / "parquet/cell_grade", "part-2.parquet", early)
-    return {"cell_pulse": n, "cell_ecm": n, "cell_rest": n, "cell_grade": n + 1}
+    return {"cell_pulse": n, "cell_ecm": n, "cell_rest": n, "cell_grade": n + 1} | make_slow(folder, head)
+
+
+def make_slow(folder: Path, head: Mapping[str, Any]) -> dict[str, int]:
+    """A slow first charge without windows and a slow discharge of every channel, the last one's not settled."""
+    n = len(head["device"])
+    late = {**head, "time": head["time"] + 1_000_000_000}
+    none, one = np.full(n, np.nan), np.ones(n)
+    fitted = np.arange(n) < n - 1
+
+    def ends(x_0: float, x_100: float, y_0: float, y_100: float) -> dict[str, Any]:
+        spread = np.linspace(-0.002, 0.002, n)
+        return {
+            name: np.where(fitted, value + spread, np.nan)
+            for name, value in (("x_0", x_0), ("x_100", x_100), ("y_0", y_0), ("y_100", y_100), ("n_to_p", 1.1))
+        }
+
+    charge = {"step": 2.0 * one, "cycle": one, "current_a": one}
+    discharge = {"step": 5.0 * one, "cycle": one, "current_a": -one}
+    refused = {"why": one, "status": 10.0 * one, "rmse_v": none, "lli": none}
+    good = {"why": 0.0 * one, "status": np.where(fitted, 0.0, 10.0), "rmse_v": 0.003 * one, "lli": none}
+    unknown = dict.fromkeys(ends(0, 0, 0, 0), none)
+    write(folder / "parquet/cell_esoh", "part-1.parquet", head | charge | unknown | refused)
+    write(folder / "parquet/cell_esoh", "part-2.parquet", late | discharge | ends(0.027, 0.9, 0.855, 0.282) | good)
+    peaks = {"p1_v": 3.43 * one, "p1_ah_v": 6.2 * one, "p2_v": none, "p2_ah_v": none}
+    write(folder / "parquet/cell_dqdv", "part-1.parquet", late | discharge | peaks)
+    return {"cell_esoh": 2 * n, "cell_dqdv": n}
 
 
 def make_coater(folder: Path, rng: np.random.Generator, rows: int = 400, period_s: float = 20.0) -> dict[str, int]:

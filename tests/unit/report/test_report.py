@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from controller.errors import BadInputError, StorageError
-from controller.report import build, build_report, formation, summary
+from controller.report import build, build_report, formation, slow, summary
 from controller.report.chart_figures import control_chart
 from controller.report.data import no_rows
 from controller.report.figures import thin
@@ -114,7 +114,13 @@ def test_the_formation_section_counts_what_the_events_gave(whole: tuple[Path, sy
     assert by_grade["reject"] == ["K is above the limit", "1", "1"]
     assert by_grade["retest"][0].endswith("the record ends while the cell still relaxes")
     assert formation.grades(no_rows("nothing")) == []
+    charged, discharged = slow.windows(found.windows)
+    assert charged[-2:] == [f"0 of {n}", "first charge: the film takes lithium"]
+    assert discharged[:4] == ["5", "1", "−1.00", f"0.027 ± 0.001 ({n - 1})"]
+    assert discharged[-2:] == [f"{n - 1} of {n}", "the curve does not settle the windows"]
+    assert slow.peaks(found.peaks) == [["5", "1", "−1.00", "3.430 V, 6.2", *["–"] * 5]]
     page = page_without_plotly(build_report(whole[0]))
+    assert "Electrode windows of slow steps" in page and "Peaks of dQ/dV" in page
     assert "Grades of the tray" in page and "K is above the limit" in page
 
 
