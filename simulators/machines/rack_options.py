@@ -12,13 +12,13 @@ SUPPLY: Mapping[str, float] = MappingProxyType(
     {
         "supply_efficiency": 0.90,
         "regeneration_efficiency": 0.0,
-        "standby_w": 50.0,
-        "fans_w": 100.0,
+        "standby_w": 30.0,
+        "fans_w": 20.0,
     }
 )
-"""Mains to channels, all assumed: a supply of 90 %, controls, fans of the tray. The channels are linear regulators
-(0.7 V, rack_kernel) and burn what they discharge; a rack with regeneration_efficiency gives it to the other channels
-first and to the mains then."""
+"""Mains to channels, all assumed: a supply of 90 %, controls, fans for the tray's 10 W/K of air. The channels are
+linear regulators (0.7 V, rack_kernel) and burn what they discharge; a rack with regeneration_efficiency gives it to the
+other channels first and to the mains then."""
 
 
 def rack_options(parameters: Mapping[str, int | float | str | bool]) -> tuple[dict[str, float], Spread, str]:
