@@ -10,19 +10,9 @@ import numpy as np
 import pytest
 
 from configs.schema import Equipment
-from simulators.machine import Values
 from simulators.servers.modbus_frames import Request, RtuFramer, crc16
 from simulators.servers.modbus_pdu import Unit, answer
-
-
-class Plc:
-    """Keeps what is written."""
-
-    def __init__(self) -> None:
-        self.written: list[tuple[str, list[float]]] = []
-
-    def write(self, tag: str, values: Values) -> None:
-        self.written.append((tag, values.tolist()))
+from tests.unit.simulators.modbus_rig import Plc
 
 
 def thing(groups: list[dict[str, object]], **modbus: object) -> Equipment:

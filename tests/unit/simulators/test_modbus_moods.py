@@ -9,49 +9,13 @@ import numpy as np
 import pytest
 
 from configs.schema import Equipment
-from simulators.machine import Values
 from simulators.servers.modbus import ModbusServer
 from simulators.servers.modbus_connection import Connection
-from simulators.servers.modbus_frames import RtuFramer, TcpFramer, crc16
+from simulators.servers.modbus_frames import RtuFramer, crc16
+from tests.unit.simulators.modbus_rig import Plc, Wire, connect
 
 READ = "04 00 08 00 01"
 VALUE = "04 02 00 07"
-
-
-class Wire(asyncio.Transport):
-    """Keeps what is sent."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sent = b""
-        self.aborted = self.paused = False
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.sent += bytes(data)
-
-    def abort(self) -> None:
-        self.aborted = True
-
-    def is_closing(self) -> bool:
-        return self.aborted
-
-    def pause_reading(self) -> None:
-        self.paused = True
-
-    def resume_reading(self) -> None:
-        self.paused = False
-
-    def take(self) -> bytes:
-        sent, self.sent = self.sent, b""
-        return sent
-
-
-class Plc:
-    def __init__(self) -> None:
-        self.written: list[tuple[str, list[float]]] = []
-
-    def write(self, tag: str, values: Values) -> None:
-        self.written.append((tag, values.tolist()))
 
 
 async def server(plc: Plc | None = None, units: tuple[int | None, ...] = (None,), **options: object) -> ModbusServer:
@@ -71,12 +35,6 @@ async def server(plc: Plc | None = None, units: tuple[int | None, ...] = (None,)
     tags = [tag.name for group in kind.group for tag in group.tag]
     await made.publish({tag: np.array([7.0]) for tag in tags}, 0)
     return made
-
-
-def connect(to: ModbusServer) -> tuple[Connection, Wire]:
-    connection, wire = Connection(to, TcpFramer()), Wire()
-    connection.connection_made(wire)
-    return connection, wire
 
 
 def adu(number: int, pdu: str, unit: int = 3) -> bytes:

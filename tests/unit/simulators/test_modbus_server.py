@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import struct
 from dataclasses import replace
@@ -11,25 +10,12 @@ import numpy as np
 import pytest
 
 from configs.schema import Access, Equipment, Group, ModbusOptions, Protocol, Tag, ValueType, WordOrder
-from simulators.machine import Values
 from simulators.servers import build_server
 from simulators.servers.modbus import ModbusServer
 from simulators.servers.modbus_connection import Connection
-from simulators.servers.modbus_frames import TcpFramer
 from simulators.servers.modbus_image import RegisterImage
 from simulators.servers.modbus_pdu import Unit, answer
-
-
-class Plc:
-    """Takes what is written; refuses 666."""
-
-    def __init__(self) -> None:
-        self.written: list[tuple[str, list[float]]] = []
-
-    def write(self, tag: str, values: Values) -> None:
-        if 666 in values:
-            raise ValueError(f"{tag}: not this number")
-        self.written.append((tag, values.tolist()))
+from tests.unit.simulators.modbus_rig import Plc, Wire, connect
 
 
 def _tag(name: str, address: int, kind: ValueType = ValueType.UINT16, **more: object) -> Tag:
@@ -221,36 +207,10 @@ def test_any_bytes_are_answered() -> None:
         assert len(reply) <= 253
 
 
-class Wire(asyncio.Transport):
-    """Keeps what is sent."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sent = b""
-        self.aborted = self.paused = False
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.sent += bytes(data)
-
-    def abort(self) -> None:
-        self.aborted = True
-
-    def is_closing(self) -> bool:
-        return self.aborted
-
-    def pause_reading(self) -> None:
-        self.paused = True
-
-    def resume_reading(self) -> None:
-        self.paused = False
-
-
 async def _connected(endpoint: str = "modbus.tcp://127.0.0.1:1502/3") -> tuple[Connection, Wire]:
     server = ModbusServer(_equipment(), endpoint, Plc().write)
     await server.publish({name: np.array(values, dtype=float) for name, values in OUTPUTS.items()}, 0)
-    connection, wire = Connection(server, TcpFramer()), Wire()
-    connection.connection_made(wire)
-    return connection, wire
+    return connect(server)
 
 
 READ_A8 = bytes.fromhex("00 07 00 00 00 06 03 04 00 08 00 01")
