@@ -12,10 +12,11 @@ import errno
 import gc
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 
 from configs.loader import LoadedLine
 from configs.schema import Equipment, Protocol
@@ -130,13 +131,15 @@ class _Controller:
         folder.keep_line_file(loaded.path)
         self._drainers = [Drainer(self._spool, sink) for sink in sinks]
         self._view.set_spool(True)
-        self._drivers = {
-            d.id: make_driver(loaded, d.id, self._clock, partial(self._view.observe_poll, d.id))
-            for d in loaded.file.device
-        }
         self._gaps = _gap_detector(loaded, self._clock.speed)
         self._late = Late()
         stages = self._build_stages()
+        self._drivers = {
+            d.id: make_driver(
+                loaded, d.id, self._clock, partial(self._view.observe_poll, d.id), self._gaps.newest(d.id)
+            )
+            for d in loaded.file.device
+        }
         self._pipeline = Pipeline(
             self._clock,
             self._spool.append,
@@ -301,19 +304,25 @@ def build_sinks(loaded: LoadedLine, folder: RunFolder) -> list[Sink]:
     return sinks
 
 
-def make_driver(loaded: LoadedLine, device_id: str, clock: Clock, on_poll: Callable[[float], None]) -> Driver:
-    """The driver that speaks the device's protocol; only its library is imported."""
+def make_driver(
+    loaded: LoadedLine,
+    device_id: str,
+    clock: Clock,
+    on_poll: Callable[[float], None],
+    newest_ns: Mapping[str, int] = MappingProxyType({}),
+) -> Driver:
+    """The driver that speaks the device's protocol; only its library is imported. `newest_ns`: stamps by stream."""
     device = next(d for d in loaded.file.device if d.id == device_id)
     equipment: Equipment = loaded.equipment[device_id]
     match equipment.protocol:
         case Protocol.MODBUS:
             from controller.drivers.modbus import ModbusDriver
 
-            return ModbusDriver(device, equipment, clock, on_poll, loaded.path.parent)
+            return ModbusDriver(device, equipment, clock, on_poll, loaded.path.parent, newest_ns)
         case Protocol.OPCUA:
             from controller.drivers.opcua import OpcUaDriver
 
-            return OpcUaDriver(device, equipment, clock, folder=loaded.path.parent)
+            return OpcUaDriver(device, equipment, clock, folder=loaded.path.parent, floors_ns=newest_ns)
     raise BadInputError(f"{device_id}: no driver for protocol {equipment.protocol}")
 
 

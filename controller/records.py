@@ -11,6 +11,9 @@ from controller.types import Frame, FrameKind, Quality, TimeSource
 CONNECTION = "connection"
 """Source of an event that says that a device's connection was interrupted: its streams may have a gap there."""
 
+CLOCK_SET = "clock set"
+"""Source of an event that says that a device's clock was set forward: the hole in its stamps is no loss of data."""
+
 
 def event(device: str, time_ns: int, severity: str, message: str) -> Frame:
     """One line for people: `severity` is info, warning or error; `device` is a device id or "line"."""

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from pymodbus.pdu import ModbusPDU
@@ -66,11 +67,13 @@ def _bits(payload: bytes, count: int) -> bytes:
 class _PollTask:
     """One Poll with its schedule and what makes its Frames."""
 
-    def __init__(self, poll: Poll, device: Device) -> None:
+    def __init__(self, poll: Poll, device: Device, speed: float, floors_ns: Mapping[str, int]) -> None:
         labels = {"lot": device.lot} if device.lot else {}
-        self.schedule = Schedule(poll.period_s)
-        self.plan = poll.plan
-        self.groups = [GroupFrames(device.id, labels, group, poll.plan) for group in poll.groups]
+        self.schedule, self.plan = Schedule(poll.period_s), poll.plan
+        self.groups = [
+            GroupFrames(device.id, labels, group, poll.plan, speed, floors_ns.get(group.name, 0), k)
+            for k, group in enumerate(poll.groups)
+        ]
 
 
 class ModbusDriver:
@@ -83,15 +86,17 @@ class ModbusDriver:
         clock: Clock,
         on_poll: Callable[[float], None] = lambda _: None,
         folder: Path = Path(),
+        floors_ns: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
-        """`on_poll` gets the wall seconds of every poll that was answered in full; `folder` is the line file's."""
+        """`on_poll` gets the wall seconds of every poll answered in full; `folder`: the line file's; `floors_ns`: by
+        stream, the newest row of an earlier process."""
         self._way, self._unit = parse_way(device, folder)
         if equipment.protocol is not Protocol.MODBUS:
             raise BadInputError(
                 f"device '{device.id}': equipment '{equipment.name}' speaks {equipment.protocol.value}, not modbus",
                 "endpoint and equipment type must name the same protocol",
             )
-        self._polls = [_PollTask(poll, device) for poll in plan_polls(equipment)]
+        self._polls = [_PollTask(poll, device, clock.speed, floors_ns) for poll in plan_polls(equipment)]
         if not self._polls:
             raise BadInputError(
                 f"device '{device.id}': no group of equipment type '{equipment.name}' has a period_s above 0",

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from controller.drivers.opcua_intake import Traffic
 from controller.drivers.opcua_messages import Messages
 from controller.drivers.opcua_requests import Requests
 from controller.drivers.opcua_subscription import Subscription
+from controller.drivers.opcua_times import SourceTimes
 from controller.errors import BadInputError, CommandError, DeviceLostError, DeviceRefusedError, ProtocolError
 from controller.types import Float64Array, Frame, Write
 
@@ -36,10 +38,17 @@ class OpcUaDriver:
     """Driver (see base.py) for one OPC UA server. Nothing is opened before start()."""
 
     def __init__(
-        self, device: Device, equipment: Equipment, clock: Clock, item_retry_s: float = 5.0, folder: Path = Path()
+        self,
+        device: Device,
+        equipment: Equipment,
+        clock: Clock,
+        item_retry_s: float = 5.0,
+        folder: Path = Path(),
+        floors_ns: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         """BadInputError where device or equipment are not for OPC UA, or a file of [device.security] cannot be used.
-        `item_retry_s`: wall seconds between attempts to create items that the server refused; `folder`: line file's.
+        `item_retry_s`: wall seconds between attempts to create items that the server refused; `folder`: line file's;
+        `floors_ns`: by stream, the newest row of an earlier process.
         """
         self._folder = folder
         _ = self._credentials(device)
@@ -54,6 +63,7 @@ class OpcUaDriver:
         self._offset = [np.array([t.offset for t in g.tag]) for g in self._groups]
         labels = {"lot": device.lot} if device.lot else {}
         self._assemblers = [GroupAssembler(device.id, group, labels) for group in self._groups]
+        self._times = [SourceTimes(device.id, g, clock.speed, floors_ns.get(g.name, 0)) for g in self._groups]
         self._messages = Messages(device.id, device.endpoint)
         self._traffic = Traffic()
         self._unreadable: dict[int, int] = {}  # client handle -> status, for values that are no number of ours
@@ -78,6 +88,7 @@ class OpcUaDriver:
         totals |= {"unreadable_values": self._wrong, "server_queue_overflows": self._overflows}
         for name in ("late_rows", "late_folded", "coalesced", "clock_steps"):
             totals[name] = sum(getattr(a.counts, name) for a in self._assemblers)
+        totals["clock_steps"] += sum(times.jumps for times in self._times)
         totals["items"] = len(self._items)
         totals["items_missing"] = len(self._subscription.failed) if self._subscription else len(self._items)
         return totals
@@ -120,7 +131,7 @@ class OpcUaDriver:
             await requests.close()
 
     async def read(self) -> Sequence[Frame]:
-        """The next complete rows, at most one Frame per group and clock, and a Frame of events when there are any."""
+        """The next complete rows, in order, and a Frame of events when there are any."""
         while True:
             subscription = self._subscription
             if subscription is None:
@@ -144,7 +155,9 @@ class OpcUaDriver:
                 for g, assembler in enumerate(self._assemblers):
                     if g not in fed:
                         assembler.heard_nothing()
-        frames = [frame for assembler in self._assemblers for frame in assembler.take()]
+        # What is told of a clock goes before the rows that it concerns.
+        frames = [frame for times in self._times for frame in times.events(self._clock.now_ns())]
+        frames += [frame for assembler in self._assemblers for frame in assembler.take()]
         notes, box.notes = box.notes, []
         for severity, source, text in notes:
             self._messages.add(severity, text, source)
@@ -158,7 +171,8 @@ class OpcUaDriver:
 
     def _feed(self, subscription: Subscription, notifications: Sequence[Any], more: bool) -> set[int]:
         """Give one publish response to the groups that it concerns, and return their indices."""
-        got = codec.columns(notifications, self._clock.now_ns())
+        now_ns = self._clock.now_ns()
+        got = codec.columns(notifications, now_ns)
         known = (got.handle >= 0) & (got.handle < len(self._items))
         group = np.where(known, self._group_of[np.where(known, got.handle, 0)], -1)
         fed = set()
@@ -174,7 +188,9 @@ class OpcUaDriver:
             value = value * self._scale[g][column][:, None] + self._offset[g][column][:, None]
             self._notice(subscription, handle, code, trouble)
             code = np.where((trouble > 0) & (code >> 31 == 0), trouble, code)
-            self._assemblers[g].feed(column, got.time_ns[here], code, got.ours[here], value, more)
+            first = self._assemblers[g].first(column)
+            time_ns, ours = self._times[g].judge(column, got.time_ns[here], got.ours[here], first, now_ns)
+            self._assemblers[g].feed(column, time_ns, code, ours, value, more)
         return fed
 
     def _notice(self, subscription: Subscription, handle: Any, code: Any, trouble: Any) -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,6 +97,14 @@ class GroupAssembler:
         self._code[column] = code
         self._value[column] = np.nan
 
+    def first(self, column: Int64Array) -> BoolArray:
+        """Which of a response's notifications are the first since their item was made. Changes nothing."""
+        first = np.zeros(column.shape[0], dtype=np.bool_)
+        if self._fresh[column].any():
+            seen, where = np.unique(column, return_index=True)
+            first[where[self._fresh[seen]]] = True
+        return first
+
     def feed(
         self,
         column: Int64Array,
@@ -109,11 +118,8 @@ class GroupAssembler:
 
         `more`: the server says that another response follows at once.
         """
-        first = np.zeros(column.shape[0], dtype=np.bool_)
-        if self._fresh[column].any():
-            seen, where = np.unique(column, return_index=True)
-            first[where[self._fresh[seen]]] = True
-            self._fresh[seen] = False
+        first = self.first(column)
+        self._fresh[column] = False
         value = np.where((code >> 31)[:, None] > 0, np.nan, value)
         newest = int(time_ns.max())
         if newest < self._last - self._step_back_ns and not first.any():
@@ -210,16 +216,16 @@ class GroupAssembler:
         self._ready.append((stamps, value, code, ours))
 
     def take(self) -> list[Frame]:
-        """Complete rows as at most two Frames: those that the device stamped, then those that we had to stamp."""
+        """Complete rows in their order; a Frame for each run that the device stamped, or that we had to stamp."""
         if not self._ready:
             return []
         ready, self._ready = self._ready, []
         stamps, value, code, ours = (np.concatenate(column) for column in zip(*ready, strict=True))
-        frames = []
-        for source, chosen in ((TimeSource.DEVICE, ~ours), (TimeSource.CONTROLLER, ours)):
-            if chosen.any():
-                frames.append(self._frame(stamps[chosen], value[chosen], code[chosen], source))
-        return frames
+        turns = [0, *(np.flatnonzero(np.diff(ours)) + 1).tolist(), ours.size]
+        return [
+            self._frame(stamps[a:b], value[a:b], code[a:b], TimeSource.CONTROLLER if ours[a] else TimeSource.DEVICE)
+            for a, b in pairwise(turns)
+        ]
 
     def _frame(self, stamps: Int64Array, value: Float64Array, code: UInt32Array, source: TimeSource) -> Frame:
         rows, points = stamps.shape[0], self._points

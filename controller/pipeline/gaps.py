@@ -70,6 +70,10 @@ class GapDetector:
         why = reason or "device did not keep its period, or polls were late"
         return _record(frame, int(stamps[longest]), silence_s, why)
 
+    def newest(self, device: str) -> dict[str, int]:
+        """Last stamp of each of the device's streams, as far as known."""
+        return {stream: ns for (owner, stream), ns in self._last_ns.items() if owner == device}
+
     def checkpoint(self) -> bytes:
         """Last stamps, for the durable state of the run folder."""
         return json.dumps([[device, stream, ns] for (device, stream), ns in self._last_ns.items()]).encode()

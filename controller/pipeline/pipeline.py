@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from controller.clock import Clock
 from controller.pipeline.gaps import GapDetector
-from controller.records import CONNECTION, event
+from controller.records import CLOCK_SET, CONNECTION, event
 from controller.types import Frame
 
 log = logging.getLogger(__name__)
@@ -110,6 +110,8 @@ class Pipeline:
             for frame in frames:
                 if frame.stream == "event" and CONNECTION in frame.text["source"]:
                     self._gaps.broken(frame.device, "connection interrupted", int(frame.time_ns[0]))
+                if frame.stream == "event" and CLOCK_SET in frame.text["source"]:
+                    self._gaps.broken(frame.device, "the device's clock was set forward", int(frame.time_ns[0]))
                 gap = self._gaps.observe(frame)
                 if gap is not None:
                     log.warning("%s: gap of %.0f s in %s", frame.device, gap.columns["duration_s"][0], frame.stream)

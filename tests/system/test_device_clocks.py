@@ -1,0 +1,211 @@
+"""Clocks of devices that jump, stand and drift, over real sockets, both drivers: every row is there, once."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from configs.loader import load_line
+from configs.schema import Device
+from controller.app import make_driver
+from controller.clock import LineClock, TimeBase
+from controller.drivers.base import Driver
+from controller.drivers.opcua import OpcUaDriver
+from controller.pipeline.gaps import GapDetector, StreamRule
+from controller.types import Frame, Quality, TimeSource
+from tests.unit.simulators.opcua_rig import START_NS, Rig, S
+
+pytestmark = [pytest.mark.system]
+
+START_S = 1_700_000_000
+SPEED = 40.0
+SCENARIO = """
+name = "clocks"
+title = "Clocks"
+
+[[fault]]
+at_s = 200.0
+duration_s = 200.0
+device = "rack1"
+kind = "clock_jump"
+by_s = -1800.0
+
+[[fault]]
+at_s = 500.0
+duration_s = 200.0
+device = "rack1"
+kind = "clock_jump"
+by_s = 3600.0
+
+[[fault]]
+at_s = 200.0
+duration_s = 200.0
+device = "coater1"
+kind = "clock_jump"
+by_s = -1800.0
+
+[[fault]]
+at_s = 500.0
+duration_s = 240.0
+device = "coater1"
+kind = "duplicate_stamps"
+step_s = 60.0
+"""
+
+
+def events(frames: list[Frame]) -> list[str]:
+    return [text for f in frames if f.stream == "event" for text in f.text["message"]]
+
+
+def rows(frames: list[Frame], stream: str, point: int) -> list[tuple[float, Quality, TimeSource]]:
+    """(second after the start, quality, whose time) of one point, in the order in which they came."""
+    found = []
+    for f in frames:
+        if f.stream == stream:
+            for k in np.flatnonzero(f.point == point).tolist():
+                found.append((int(f.time_ns[k]) / 1e9, Quality(int(f.quality[k])), f.time_source))
+    return found
+
+
+@pytest.mark.asyncio
+async def test_an_opcua_clock_that_goes_back_costs_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("controller.drivers.opcua_subscription.KEEP_ALIVE_S", 0.2)
+    speed = 50.0
+    async with Rig() as rig:
+        device = Device(id="press1", equipment="press", endpoint=rig.endpoint)
+        clock = LineClock(TimeBase(START_NS, time.time_ns(), speed))
+        driver = OpcUaDriver(device, rig.equipment, clock)
+        await driver.start()
+        frames: list[Frame] = []
+
+        async def follow() -> None:
+            while True:
+                frames.extend(await driver.read())
+
+        reading = asyncio.create_task(follow())
+        try:
+            force = 100.0
+            for wrong_s in (0, -600, 0):
+                for _ in range(30):
+                    force += 1.0
+                    rig.plant_ns = clock.now_ns() + wrong_s * S
+                    await rig.scan(0.0, force_n=force)
+                    await asyncio.sleep(1.0 / speed)
+            await asyncio.sleep(0.6)
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+            await driver.stop()
+    found = rows(frames, "press", 0)
+    seen = {v for f in frames if f.stream == "press" for v in f.columns["force_n"].tolist()}
+    assert {100.0 + k for k in range(2, 91)} <= seen, "every scan"
+    seconds = [second for second, _, _ in found]
+    assert all(a < b for a, b in pairwise(seconds))
+    assert seconds[-1] - seconds[0] < 300.0
+    wrong = [quality for _, quality, source in found if source is TimeSource.CONTROLLER]
+    assert 25 <= len(wrong) <= 40
+    assert set(wrong) == {Quality.UNCERTAIN}
+    assert found[-1][2] is TimeSource.DEVICE
+    told = [text for text in events(frames) if "clock" in text]
+    assert len(told) == 2, told
+    assert "press1: the device's clock went back by" in told[0]
+    assert "clock agrees again" in told[1]
+
+
+@contextmanager
+def played(line: Path, name: str) -> Iterator[LineClock]:
+    """The device's program with the scenario; its plant time."""
+    scenario = line.parent / "clocks.toml"
+    scenario.write_text(SCENARIO)
+    out = line.parent / "run"
+    out.mkdir(exist_ok=True)
+    arguments = ["simulators", name, "--line", str(line), "--out", str(out), "--scenario", str(scenario)]
+    program = subprocess.Popen(
+        [sys.executable, "-m", *arguments, "--time-base", "-"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        assert program.stdout.readline() == f"warm {name}\n"
+        base = TimeBase(START_S * 10**9, time.time_ns(), SPEED)
+        program.stdin.write(base.text() + "\n")
+        program.stdin.flush()
+        assert program.stdout.readline().startswith(f"ready {name}")
+        yield LineClock(base)
+        program.terminate()
+        assert program.wait(30.0) == 0
+    finally:
+        if program.poll() is None:
+            program.kill()
+            program.wait()
+        for pipe in (program.stdin, program.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+async def read_until(driver: Driver, clock: LineClock, second: float) -> list[Frame]:
+    frames: list[Frame] = []
+    await driver.start()
+    try:
+        while clock.now_ns() < (START_S + second) * 10**9:
+            frames += await driver.read()
+    finally:
+        await driver.stop()
+    return frames
+
+
+def check(frames: list[Frame], rule: dict[tuple[str, str], StreamRule], stream: str, point: int) -> list[Any]:
+    gaps = GapDetector(rule, SPEED)
+    assert [gap.text["reason"] for f in frames if (gap := gaps.observe(f)) is not None] == []
+    found = rows(frames, stream, point)
+    seconds = [second - START_S for second, _, _ in found]
+    assert all(a < b for a, b in pairwise(seconds)), "in order, none twice"
+    assert all(-60.0 < second < 900.0 for second in seconds)
+    return [(s, quality, source) for s, (_, quality, source) in zip(seconds, found, strict=True)]
+
+
+@pytest.mark.long
+@pytest.mark.asyncio
+async def test_the_racks_clock_jumps_back_and_forward(line: Path) -> None:
+    loaded = load_line(line)
+    with played(line, "rack1") as clock:
+        driver = make_driver(loaded, "rack1", clock, lambda _: None)
+        frames = await read_until(driver, clock, 840.0)
+    found = check(frames, {("rack1", "channel"): StreamRule(20.0, polled=True)}, "channel", 7)
+    for begin, end in ((230.0, 400.0), (530.0, 700.0)):
+        wrong = [(quality, source) for s, quality, source in found if begin < s < end]
+        assert len(wrong) >= 7
+        assert {source for _, source in wrong} == {TimeSource.CONTROLLER}
+        assert min(quality for quality, _ in wrong) >= Quality.UNCERTAIN
+    assert found[-1][2] is TimeSource.DEVICE
+    told = "\n".join(events(frames))
+    assert re.search(r"rack1: the device's clock went back by 1[78].. s \(64 of 64 points\)", told), told
+    assert re.search(r"rack1: the device's clock went forward by 3[56].. s \(64 of 64 points\)", told), told
+    assert told.count("(stream channel)") == 4
+
+
+@pytest.mark.long
+@pytest.mark.asyncio
+async def test_the_coaters_clock_jumps_and_stands_in_steps(line: Path) -> None:
+    loaded = load_line(line)
+    with played(line, "coater1") as clock:
+        driver = make_driver(loaded, "coater1", clock, lambda _: None)
+        frames = await read_until(driver, clock, 840.0)
+    found = check(frames, {("coater1", "coater"): StreamRule(10.0, polled=True)}, "coater", 0)
+    assert len(found) >= 70
+    told = "\n".join(events(frames))
+    assert re.search(r"went back by 1[78].. s", told), told
+    assert "stands still" in told
+    assert found[-1][2] is TimeSource.DEVICE
