@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from configs.errors import ConfigError
+from configs.half_cells import shipped
 from configs.loader import load_line, packaged
 
 CASES = sorted((Path(__file__).parents[2] / "cases").glob("config_*"))
@@ -15,10 +16,11 @@ GOOD = [case for case in CASES if case not in BAD]
 
 
 def expected(case: Path) -> str:
-    """The case's text; {equipment}, {recipes} and {cells} stand for the names that celltwin comes with just now."""
+    """The case's text; {equipment}, {recipes}, {cells}, {halfcells} stand for the names that celltwin comes with."""
     text = (case / "expected.txt").read_text(encoding="utf-8")
     for folder in ("equipment", "recipes", "cells"):
         text = text.replace("{" + folder + "}", ", ".join(packaged(folder)))
+    text = text.replace("{halfcells}", ", ".join(shipped()))
     return text
 
 
