@@ -4,11 +4,12 @@ The procedure is the HPPC test's (Battery Test Manual For Plug-In Hybrid Electri
 the voltage at tau after the step against the last of the rest before. kernels/pulse_edges.py finds the steps. v(tau)
 and i(tau) are interpolated between the rows around tau; variances by the first-order law (JCGM 100:2008, 5.1.2):
 
-    var v = s_v2 (wa2 + wb2 + 1) + (v' e)2 + (v' s_t)2       e = (tau - ta)(tb - tau)/(2 tau)
+    var v = s_v2 (wa2 + wb2 + 1) + e2 + (v' s_t)2       e = v' (tau - ta)(tb - tau)/(2 tau)
     var R = (var v + R2 s_i2 (wa2 + wb2 + 1)) / di2 + (dR/dSOC)2 var SOC
 
 s_v, s_i: noise of one sample as rest and pulse show it, at least resolution/sqrt(12). e: the error of a straight line
-on a voltage that follows ln t. s_t: where the step lies between two stamps. The spread is widened for a noise that is
+on a voltage that follows ln t; of a step whose instant is counted see `value_counted`. s_t: where the step lies between
+two stamps, or by how much it may be counted wrong. The spread is widened for a noise that is
 itself known from nu degrees of freedom only, so that 1.96 of it are the 95 % band (Student's quantile after Cornish and
 Fisher: 1.96 (1 + 1.21/nu)).
 """
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 
 from kernels import status
 from kernels._jit import helper, kernel
-from kernels.pulse_clock import GIVEN, POLLED, UNTOLD, decide, stamps_show
+from kernels.pulse_clock import COUNTED, GIVEN, POLLED, UNTOLD, counted, decide, stamps_show
 from kernels.pulse_edges import (
     STALE_ROWS,
     drop_stale_inside,
@@ -38,7 +39,7 @@ from kernels.pulse_edges import (
     usable_rows,
     voltage_edge,
 )
-from kernels.pulse_values import slope_at, unheld, value_at
+from kernels.pulse_values import slope_at, unheld, value_at, value_counted
 
 Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
@@ -56,9 +57,10 @@ RECORD, REST_ROW, EDGE_ROW, LOAD_ROW, LAST_ROW = 0, 1, 2, 3, 4  # numbers of row
 LOAD_PLACE, LAST_PLACE, STAMPS, END_CODE = 5, 6, 7, 8  # places among the usable rows; kernels/pulse_clock.py
 PLACE_COLUMNS = 9
 # Entries of `settings`, nan where the data shall tell; S_BACK: how far, in sampling intervals, the step lies before the
-# first row that carries it (0: that row is its beginning, 0.5: anywhere in the interval).
-S_REST, S_NOISE, S_RESOLUTION, S_BACK = 0, 1, 2, 3
-SETTINGS = 4
+# first row that carries it (0: that row is its beginning, 0.5: anywhere in the interval). S_GRAIN: what the step's time
+# is counted in.
+S_REST, S_NOISE, S_RESOLUTION, S_BACK, S_GRAIN = 0, 1, 2, 3, 4
+SETTINGS = 5
 
 
 @helper
@@ -95,6 +97,10 @@ def _describe(
     places[EDGE_ROW], places[LOAD_ROW], places[LAST_ROW] = rows[edge], rows[on], rows[end]
     places[LOAD_PLACE], places[LAST_PLACE] = on, end
     places[STAMPS] = stamps_show(time, rows, n, first, edge, on, end) if seen else UNTOLD
+    begun, open_s = counted(time, extra[3], rows, edge, on, end, settings[S_GRAIN]) if seen else (math.nan, math.nan)
+    if math.isfinite(begun):
+        places[STAMPS], found[BLUR], found[TIME] = COUNTED, open_s, begun
+        found[DURATION] = time[rows[end]] - begun
     found[END_V], found[END_OHM], found[END_SD] = voltage[rows[end]], math.nan, math.nan
     near = edge - 1 if seen else edge
     found[SOC], found[SOC_SD] = nearest_value(extra[0], rows, near, end), nearest_value(extra[1], rows, near, end)
@@ -121,16 +127,15 @@ def _quotient(
     time: Float64Array, current: Float64Array, voltage: Float64Array, rows: Int64Array, on: int, end: int, tau: float,
     soc_ohm: float, found: Float64Array, places: Int64Array, got: Float64Array,
 ) -> tuple[float, float, int]:  # fmt: skip
-    """R, its standard deviation and a status code at tau, from what `value_at` got there; nan where refused."""
+    """R, its standard deviation and a status code at tau; nan where refused. `got`: as of `value_counted`."""
     rest_v, rest_a = found[REST_V], current[places[REST_ROW]]
     t0, noise, noise_a = found[TIME], found[NOISE_V], found[NOISE_A]
     late = found[BLUR] / math.sqrt(3.0)  # uniform over twice BLUR
     step = got[1] - rest_a
     if unheld(time, current, rows, on, end, t0 + tau, got[1]) > HELD_PART * abs(step):
         return math.nan, math.nan, status.NOT_HELD
-    slope = slope_at(time, voltage, rows, on, end, t0, tau)
     ohm = (got[0] - rest_v) / step + 0.0  # no -0.0
-    volt2 = noise * noise * (got[2] + 1.0) + slope * slope * (got[3] * got[3] + late * late)
+    volt2 = noise * noise * (got[2] + 1.0) + got[3] * got[3] + (got[4] * late) ** 2
     ampere2 = noise_a * noise_a * (got[2] + 1.0)
     noise2 = found[WIDEN] * found[WIDEN] * (volt2 + ohm * ohm * ampere2) / (step * step)
     spread = math.sqrt(noise2 + soc_ohm * soc_ohm)
@@ -147,14 +152,20 @@ def _resistances(
     """R, its standard deviation and its code at each of `tau` and at the last row, for a pulse found good."""
     on, end = places[LOAD_PLACE], places[LAST_PLACE]
     soc_ohm = dr_dsoc * found[SOC_SD] if math.isfinite(dr_dsoc) and found[SOC_SD] >= 0.0 else 0.0
-    got = np.zeros(4)
+    got = np.zeros(5)
     for m in range(tau.shape[0]):
-        code[m] = value_at(time, current, voltage, rows, on, end, found[TIME], tau[m], got)
+        if places[STAMPS] == COUNTED:
+            code[m] = value_counted(time, current, voltage, rows, on, end, found[TIME], tau[m], got)
+        else:
+            code[m] = value_at(time, current, voltage, rows, on, end, found[TIME], tau[m], got)
+            got[4] = slope_at(time, voltage, rows, on, end, found[TIME], tau[m])
+            got[3] *= got[4]
         if code[m] == status.OK:
             r[m], sd[m], code[m] = _quotient(
                 time, current, voltage, rows, on, end, tau[m], soc_ohm, found, places, got
             )  # fmt: skip
     got[0], got[1], got[2], got[3] = voltage[rows[end]], current[rows[end]], 1.0, 0.0
+    got[4] = slope_at(time, voltage, rows, on, end, found[TIME], found[DURATION])
     found[END_OHM], found[END_SD], places[END_CODE] = _quotient(
         time, current, voltage, rows, on, end, found[DURATION], soc_ohm, found, places, got
     )
@@ -168,7 +179,8 @@ def pulses(
 ) -> int:  # fmt: skip
     """All pulses of n records that lie one behind the other, record k in rows offsets[k]..offsets[k+1]; their number.
 
-    `extra` (3, rows): SOC, its standard deviation, temperature, nan where unknown. `dr_dsoc` (n,), nan where unknown.
+    `extra` (4, rows): SOC, its standard deviation, temperature, seconds since the row's step began by the equipment's
+    own count; nan where unknown. `dr_dsoc` (n,), nan where unknown.
     `tau` ascending (m,). Writes one row a pulse: `found`, `places` (row numbers), `r`, `sd`, `code` (m each, nan where
     the code says so); R at the last loaded row and its code are in `found` and `places`. More pulses than rows: what
     fits is written, those records' code is OUT_OF_SPACE, and the number is the one needed.
@@ -222,7 +234,8 @@ def pulses(
             back = 0.5 if stamps == POLLED else 0.0
         for p in range(began, written):
             r[p], sd[p], code[p] = math.nan, math.nan, places[p, END_CODE]
-            _place_step(found[p], places[p], back, stamps)
+            if places[p, STAMPS] != COUNTED:
+                _place_step(found[p], places[p], back, stamps)
             if places[p, END_CODE] == status.OK:
                 _resistances(
                     time, current, voltage, dr_dsoc[k], rows, tau, found[p], places[p], r[p], sd[p], code[p]
@@ -232,10 +245,10 @@ def pulses(
 
 def warm_up() -> None:
     """Compiles with the signatures of twin/pulse.py."""
-    time, extra = np.arange(4.0), np.full((3, 4), math.nan)
+    time, extra = np.arange(4.0), np.full((4, 4), math.nan)
     row, code = np.empty((1, 1)), np.empty((1, 1), dtype=np.uint8)
     pulses(
         time, np.array([0.0, 1.0, 1.0, 1.0]), time, extra, np.array([0, 4]), np.zeros(1), np.ones(1),
-        np.array([math.nan, math.nan, math.nan, 0.0]), np.empty((1, FOUND_COLUMNS)),
+        np.array([math.nan, math.nan, math.nan, 0.0, math.nan]), np.empty((1, FOUND_COLUMNS)),
         np.empty((1, PLACE_COLUMNS), dtype=np.int64), row, row.copy(), code, np.empty(1, dtype=np.uint8),
     )  # fmt: skip

@@ -2,7 +2,8 @@
 
 A cycler writes a row as a step begins and another as it ends: two stamps lie close together there, or an even pace
 begins anew at the step. Polled rows go on at their pace through the step. Each pulse of a record says what its stamps
-show; the record's pulses decide together. No voltage in here.
+show; the record's pulses decide together. Equipment that counts how long its step has run says more than any stamp. No
+voltage in here.
 """
 
 from __future__ import annotations
@@ -13,17 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels._jit import helper
+from kernels.pulse_edges import TIME_LIMIT_S
 
 Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
 
 GIVEN, AT_STEP, POLLED, UNTOLD = 0, 1, 2, 3  # said by the caller; or shown by the stamps, or not
+COUNTED = 4  # by the equipment, row by row
 NEIGHBOURS = 8  # intervals on each side of the step
 FEWEST = 3
 CLOSE_PART = 0.5  # of the usual interval: two rows so close were not written by a pace
 ALIKE_PART = 0.1  # usual intervals before and after the step that differ by more are two paces
 UNEVEN_PART = 0.25  # of the interval: stamps that stray further keep no pace
 ROUND_PART = 0.02  # of the interval: beyond the strays seen
+COUNTS = 8  # rows of the load whose counts are compared
+APART_PART = 0.25  # of an interval: counts that disagree by more are not of one step
+FINEST_S = 1e-3
 
 
 @helper
@@ -87,6 +93,49 @@ def decide(places: Int64Array, column: int, first: int, stop: int) -> int:
         elif places[p, column] == AT_STEP:
             surplus -= 1
     return POLLED if surplus > 0 else AT_STEP if surplus < 0 else UNTOLD
+
+
+@helper
+def grain_of(counts: Float64Array, rows: Int64Array, on: int, last: int) -> float:
+    """The coarsest of 1, 0.1, 0.01 s, 1 ms of which all counts are multiples: what they may have been rounded to."""
+    grain = 1.0
+    while grain > 1.5 * FINEST_S:
+        whole = True
+        for k in range(on, last):
+            turns = counts[rows[k]] / grain
+            whole = whole and abs(turns - math.floor(turns + 0.5)) < 1e-3
+        if whole:
+            break
+        grain *= 0.1
+    return grain
+
+
+@helper
+def counted(
+    time: Float64Array, counts: Float64Array, rows: Int64Array, edge: int, on: int, end: int, grain: float
+) -> tuple[float, float]:
+    """When the step began by `counts` (seconds since, of each row), and half the width of what that leaves open.
+
+    nan where nobody counted, or what was counted is no step that begins between places edge - 1 and `edge`. A count may
+    be cut or rounded: a whole `grain` (nan: the counts show it) to both sides, beside what the rows disagree by.
+    """
+    last = on
+    total, low, high = 0.0, math.inf, -math.inf
+    while last <= end and last - on < COUNTS and 0.0 <= counts[rows[last]] <= TIME_LIMIT_S:
+        if last > on and counts[rows[last]] < counts[rows[last - 1]]:
+            break  # the next step
+        begun = time[rows[last]] - counts[rows[last]]
+        total, low, high = total + begun, min(low, begun), max(high, begun)
+        last += 1
+    if last == on:
+        return math.nan, math.nan
+    before, after = time[rows[edge - 1]], time[rows[edge]]
+    if not math.isfinite(grain):
+        grain = grain_of(counts, rows, on, last)
+    begun, open_s = total / (last - on), grain + 0.5 * (high - low)
+    if high - low > 2.0 * grain + APART_PART * (after - before) or not before - open_s <= begun <= after + open_s:
+        return math.nan, math.nan
+    return min(max(begun, before), after), open_s
 
 
 def warm_up() -> None:

@@ -56,6 +56,7 @@ STAMPS_WORDS = {
     clock.GIVEN: "as said",
     clock.AT_STEP: "at_step: the stamps show that rows were written at the steps",
     clock.POLLED: "polled: the stamps go on evenly through the steps",
+    clock.COUNTED: "counted: by the equipment's own count of the step's time",
     clock.UNTOLD: "at_step: assumed, the stamps do not show it",
 }
 
@@ -67,6 +68,7 @@ class PulseAssumptions:
     rest_current_a: float | None = None  # largest current that is rest; else 2 % of the record's largest
     voltage_sd_v: float | None = None  # noise of one voltage sample
     resolution_v: float | None = None
+    step_time_resolution_s: float | None = None  # what a step's time is counted in; else as the counts show it
     stamps: Stamps | None = None  # as the stamps show it, record by record; where they do not, at the step
 
 
@@ -157,6 +159,7 @@ def _settings(assumed: PulseAssumptions) -> Float64Array:
     out = np.full(layout.SETTINGS, math.nan)
     for at, name in (
         (layout.S_REST, "rest_current_a"), (layout.S_NOISE, "voltage_sd_v"), (layout.S_RESOLUTION, "resolution_v"),
+        (layout.S_GRAIN, "step_time_resolution_s"),
     ):  # fmt: skip
         value = getattr(assumed, name)
         if value is None:
@@ -187,14 +190,17 @@ def find_pulses_batch(
     soc_sd: ArrayLike | None = None,
     dr_dsoc_ohm: ArrayLike | None = None,
     temperature_c: ArrayLike | None = None,
+    step_time_s: ArrayLike | None = None,
     times_s: Sequence[float] = TIMES_S,
     assumed: PulseAssumptions | None = None,
 ) -> Pulses:
     """All pulses of many records, which lie one behind the other: record k in rows offsets[k]..offsets[k + 1].
 
     `soc` (0..1), its `soc_sd` and `temperature_c` are per row or one number; `dr_dsoc_ohm` (per unit of SOC) per record
-    or one number. With both of the latter known, the SOC's variance goes into `r_sd_ohm`. Any float is accepted in the
-    columns. ValueError: shapes differ, times_s does not rise from above 0, an assumption makes no sense.
+    or one number. With both of the latter known, the SOC's variance goes into `r_sd_ohm`. `step_time_s`, per row, is
+    for how long the row's step has run by the equipment's own count; it goes before what stamps show or `assumed` says.
+    Any float is accepted in the columns. ValueError: shapes differ, times_s does not rise from above 0, an assumption
+    makes no sense.
     """
     time = floats(time_s)
     if time.ndim != 1:
@@ -205,7 +211,7 @@ def find_pulses_batch(
     tau = floats(times_s)
     if tau.ndim != 1 or tau.size == 0 or not (np.isfinite(tau).all() and tau[0] > 0.0 and (np.diff(tau) > 0.0).all()):
         raise ValueError(f"times_s must rise from above 0, not {list(times_s)}")
-    beside = (("soc", soc), ("soc_sd", soc_sd), ("temperature_c", temperature_c))
+    beside = (("soc", soc), ("soc_sd", soc_sd), ("temperature_c", temperature_c), ("step_time_s", step_time_s))
     extra = np.stack([_rows(name, values, time.size) for name, values in beside])
     slope = _rows("dr_dsoc_ohm", dr_dsoc_ohm, records)
     settings = _settings(assumed or PulseAssumptions())
@@ -244,11 +250,12 @@ def find_pulses(
     soc_sd: ArrayLike | None = None,
     dr_dsoc_ohm: float | None = None,
     temperature_c: ArrayLike | None = None,
+    step_time_s: ArrayLike | None = None,
     times_s: Sequence[float] = TIMES_S,
     assumed: PulseAssumptions | None = None,
 ) -> Pulses:
     """`find_pulses_batch` of one record."""
     return find_pulses_batch(
         time_s, current_a, voltage_v, [0, np.size(time_s)], soc=soc, soc_sd=soc_sd, dr_dsoc_ohm=dr_dsoc_ohm,
-        temperature_c=temperature_c, times_s=times_s, assumed=assumed,
+        temperature_c=temperature_c, step_time_s=step_time_s, times_s=times_s, assumed=assumed,
     )  # fmt: skip

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from controller.types import Float64Array, Frame, Int64Array, Quality
 from twin.checkpoint import pack, unpack
 
-KEPT = ("voltage_v", "current_a", "temperature_c")
+KEPT = ("voltage_v", "current_a", "temperature_c", "step_time_s")
 
 TAIL = 64
 """Rows of the step before that are kept in front of a step: as much rest as a pulse's noise is taken from."""
@@ -128,7 +128,7 @@ class StepCutter:
 
     @property
     def _head(self) -> dict[str, str | int | float]:
-        return {"format": "celltwin-step-cutter", "version": 1, "channels": self._book.shape[0]}
+        return {"format": "celltwin-step-cutter", "version": 2, "channels": self._book.shape[0]}
 
     def _append(self, frame: Frame, rows: NDArray[np.int64], at: NDArray[np.int64]) -> None:
         book = self._book

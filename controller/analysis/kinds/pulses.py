@@ -48,13 +48,14 @@ class PulsesKind:
     name = "pulses"
     text = "direct-current resistance 1, 3, 10 and 30 s into each current pulse"
     needs = ("time_s", "current_a", "voltage_v")
-    takes = ("temperature_c", "soc", "soc_sd")
+    takes = ("temperature_c", "soc", "soc_sd", "step_time_s")
     settings = (
         Setting("rest_current_a", None, "largest current that is rest; by itself 2 % of the record's largest"),
         Setting("voltage_sd_v", None, "noise of one voltage sample; by itself from rest and pulse"),
         Setting("resolution_v", None, "least step of the voltage; by itself from the data"),
         Setting("soc_sd", None, "standard deviation of soc (0 to 1), where no column gives it"),
         Setting("dr_dsoc_ohm", None, "slope of the resistance, ohm per unit of soc: soc_sd then widens the spread"),
+        Setting("step_time_resolution_s", None, "what step_time_s is counted in; by itself from the counts"),
         Setting(
             "stamps",
             None,
@@ -72,6 +73,7 @@ class PulsesKind:
                 rest_current_a=_setting(options, "rest_current_a"),
                 voltage_sd_v=_setting(options, "voltage_sd_v"),
                 resolution_v=_setting(options, "resolution_v"),
+                step_time_resolution_s=_setting(options, "step_time_resolution_s"),
                 stamps=_stamps(options),
             )
             found = find_pulses(
@@ -82,6 +84,7 @@ class PulsesKind:
                 soc_sd=_setting(options, "soc_sd") if soc_sd is None else soc_sd,
                 dr_dsoc_ohm=_setting(options, "dr_dsoc_ohm"),
                 temperature_c=columns.get("temperature_c"),
+                step_time_s=columns.get("step_time_s"),
                 assumed=assumed,
             )
         except ValueError as error:

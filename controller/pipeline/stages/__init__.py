@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from configs.chart_checks import streams_of, unit_of
 from configs.loader import LoadedLine
 from configs.schema import Chart
-from configs.schema.equipment import Group
+from configs.schema.equipment import Group, Tag, ValueType
 from configs.schema.line import CellTwin, WebTwin
 from controller.pipeline.late import Late
 from controller.pipeline.pipeline import Stage, StageKey
@@ -73,12 +75,18 @@ def _of_steps(device: str, group: Group, late: Late) -> Stages:
     # In this order: the filter's newest word is there before the step that it belongs to, and a rest before its tray.
     stages: Stages = {
         StageKey(device, "cell_state", "newest"): newest,
-        StageKey(device, group.name, "steps"): StepStage(device, group.points, states, newest, late),
+        StageKey(device, group.name, "steps"): StepStage(device, group.points, states, newest, late, _counted_in(tags)),
     }
     if states.ended:
         tray = TrayStage(group.points, states, late)
         stages |= {StageKey(device, stream, "tray"): tray for stream in ("cell_rest", group.name)}
     return stages
+
+
+def _counted_in(tags: Mapping[str, Tag]) -> float | None:
+    """What a rack's registers count a step's time in; a float's digits say nothing."""
+    tag = tags.get("step_time_s")
+    return None if tag is None or tag.type in {ValueType.FLOAT32, ValueType.FLOAT64} else abs(tag.scale)
 
 
 def _of_web(loaded: LoadedLine, web: WebTwin, late: Late) -> Stages:

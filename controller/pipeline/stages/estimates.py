@@ -43,10 +43,11 @@ def begun_ns(step: FinishedStep) -> int:
     return (first + before) // 2 if step.whole else first
 
 
-def pulses(steps: Sequence[FinishedStep]) -> tuple[Int64Array, Columns]:
+def pulses(steps: Sequence[FinishedStep], step_time_resolution_s: float | None = None) -> tuple[Int64Array, Columns]:
     """Time of the step's edge, and the resistances that it shows, of loads that follow a rest.
 
-    `notes` of the steps: state of charge and its standard deviation just before.
+    `notes` of the steps: state of charge and its standard deviation just before. `step_time_resolution_s`: what the
+    equipment counts a step's time in; None: as the counts show it.
     """
     parts = [slice(step.before, None) for step in steps]
     soc, soc_sd = (np.array([step.notes[i] for step in steps]) for i in (0, 1))
@@ -59,7 +60,8 @@ def pulses(steps: Sequence[FinishedStep]) -> tuple[Int64Array, Columns]:
         soc=np.repeat(soc, sizes),
         soc_sd=np.repeat(soc_sd, sizes),
         temperature_c=_rows(steps, parts, "temperature_c"),
-        assumed=PulseAssumptions(stamps=Stamps.POLLED),
+        step_time_s=_rows(steps, parts, "step_time_s"),
+        assumed=PulseAssumptions(stamps=Stamps.POLLED, step_time_resolution_s=step_time_resolution_s),
     )
     of_step = _pulse_of_step(found, steps, _offsets(sizes))
     known = of_step >= 0

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -85,9 +86,15 @@ class Newest:
 
 
 class StepStage:
-    """Pulses, circuits and relaxations of one rack. `newest` gives NOTES per channel."""
+    """Pulses, circuits and relaxations of one rack. `newest` gives NOTES per channel, `step_time_resolution_s` is what
+    the rack counts a step's time in, where that is known.
+    """
 
-    def __init__(self, device: str, points: int, states: StepStates, newest: Newest, late: Late) -> None:
+    def __init__(
+        self, device: str, points: int, states: StepStates, newest: Newest, late: Late,
+        step_time_resolution_s: float | None = None,
+    ) -> None:  # fmt: skip
+        self._pulses = partial(pulses, step_time_resolution_s=step_time_resolution_s)
         self._device = device
         self._states = states
         self._newest = newest
@@ -164,7 +171,7 @@ class StepStage:
             steps = [step for step, own in waiters if own == labels]
             rests = [step for step in steps if self._is_rest(step)]
             for stream, chosen, estimate in (
-                ("cell_pulse", [step for step in steps if self._is_edge(step)], pulses),
+                ("cell_pulse", [step for step in steps if self._is_edge(step)], self._pulses),
                 ("cell_ecm", [step for step in rests if self._has_circuit(step)], circuits),
                 ("cell_rest", rests, relaxations),
             ):

@@ -15,7 +15,7 @@ def call(time, current, voltage, offsets=None, *, extra=None, slope=NAN, setting
     """Number, found, places, r, sd, code (pulses first), record codes."""
     time, current, voltage = (np.asarray(a, dtype=np.float64) for a in (time, current, voltage))
     edges = np.array([0, time.size] if offsets is None else offsets, dtype=np.int64)
-    beside = np.full((3, time.size), NAN) if extra is None else np.asarray(extra, dtype=np.float64)
+    beside = np.full((4, time.size), NAN) if extra is None else np.asarray(extra, dtype=np.float64)
     chosen = np.array([NAN, NAN, NAN, 0.0])
     for at, value in settings:
         chosen[at] = value
@@ -62,7 +62,9 @@ def test_variance_of_the_soc_comes_in_through_the_slope() -> None:
     """dR/dSOC = -0.3 ohm with 1 % of SOC is 3 mohm, beside 0.2562 mohm of noise."""
     time, current, voltage = step(every=0.5)
     plain = call(time, current, voltage, settings=[(pulse.S_NOISE, 1e-3)])
-    extra = np.stack([np.full(time.size, 0.5), np.full(time.size, 0.01), np.full(time.size, 25.5)])
+    extra = np.stack(
+        [np.full(time.size, 0.5), np.full(time.size, 0.01), np.full(time.size, 25.5), np.full(time.size, NAN)]
+    )
     with_soc = call(time, current, voltage, extra=extra, slope=-0.3, settings=[(pulse.S_NOISE, 1e-3)])
     np.testing.assert_allclose(with_soc[4], np.hypot(plain[4], 3e-3), rtol=1e-12)
     assert list(with_soc[1][0, [pulse.SOC, pulse.SOC_SD, pulse.TEMPERATURE]]) == [0.5, 0.01, 25.5]

@@ -42,11 +42,16 @@ def channel_group(loaded: LoadedLine) -> Group:
 
 
 def frames(
-    period_s: int, seconds: int, channels: int = 6, programme: Sequence[Sequence[float]] = SHORT, lot: str = "L1"
+    period_s: int,
+    seconds: int,
+    channels: int = 6,
+    programme: Sequence[Sequence[float]] = SHORT,
+    lot: str = "L1",
+    seed: int = 1,
 ) -> Iterator[Frame]:
     """One Frame a poll, from the start of the programme on; a channel as the Modbus driver gives it."""
     loaded = line()
-    rack = build_machine("formation_rack", loaded.equipment["rack1"], START_S * NS, 1, {})
+    rack = build_machine("formation_rack", loaded.equipment["rack1"], START_S * NS, seed, {})
     for k, tag in enumerate(TAGS):
         rack.write(tag, np.array([float(step[k]) for step in programme]))
     rack.write("programme_steps", np.array([float(len(programme))]))

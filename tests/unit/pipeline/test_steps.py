@@ -170,7 +170,7 @@ def test_a_checkpoint_holds_used_rows_only_and_a_foreign_one_is_refused() -> Non
     for k in range(10):
         cutter.feed(frame(k, [1] * 64, [3.0] * 64))
     saved = cutter.checkpoint()
-    assert len(saved) < 64 * 10 * 40 + 64 * 13 * 8 + 5000
+    assert len(saved) < 64 * 10 * 48 + 64 * 13 * 8 + 5000
     for other in (StepCutter(32, RESTS, 2), StepCutter(64, RESTS, 1)):
         with pytest.raises(ValueError, match="checkpoint"):
             other.restore(saved)

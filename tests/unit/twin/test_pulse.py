@@ -9,7 +9,7 @@ import pytest
 from kernels import pulse_clock as clock
 from kernels import status
 from tests.unit.kernels.pulse_records import draw
-from twin.pulse import TIMES_S, PulseAssumptions, Stamps, find_pulses, find_pulses_batch
+from twin.pulse import TIMES_S, PulseAssumptions, Pulses, Stamps, find_pulses, find_pulses_batch
 
 GROUP = ["temperature_c", "soc_level", "cell"]
 
@@ -111,6 +111,80 @@ def test_pulses_of_one_record_are_told_together_and_what_is_said_counts() -> Non
     missing = np.delete(np.arange(500), [47, 52, 55, 148])  # polls that were lost
     polled = find_pulses(time[missing], current[missing], voltage[missing])
     assert set(polled.stamps_code) == {clock.POLLED}
+
+
+def _counted(at: np.ndarray, **more: object) -> Pulses:
+    """-5 A from 1000.3 s on, 30 mohm and 1 mohm for each root of a second, read at `at`."""
+    since = at - 1000.3
+    current = np.where(since >= 0.0, -5.0, 0.0)
+    voltage = 3.7 + current * (0.03 + 1e-3 * np.sqrt(np.maximum(since, 0.0)))
+    given = {"step_time_s": np.where(since >= 0.0, np.floor(10.0 * since) / 10.0, at - 500.0)} | more
+    return find_pulses(at, current, voltage, assumed=PulseAssumptions(voltage_sd_v=1e-4), **given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("age_s", [3.0, 9.0, 14.0, 16.0])
+def test_an_edge_that_the_equipment_counts_is_taken_from_its_count(age_s: float) -> None:
+    """Polled every 20 s; at the root of t the law is exact. R at tau is known from a tenth of tau, if the first
+    loaded row is no later than one and a half tau."""
+    at = 1000.3 + age_s + 20.0 * np.arange(-30, 4)
+    found = _counted(at)
+    assert found.time_s[0] == pytest.approx(1000.3, abs=0.1) and found.stamps(0).startswith("counted")
+    wanted = 0.03 + 1e-3 * np.sqrt(TIMES_S)
+    for m, one in enumerate(found.r_ohm[0]):
+        by_age = age_s <= 1.5 * TIMES_S[m]
+        assert np.isfinite(one) == by_age, TIMES_S[m]
+        if by_age:
+            assert abs(one - wanted[m]) < found.r_sd_ohm[0, m] < 1e-3
+    assert found.duration_s[0] == pytest.approx(60.0 + age_s, abs=0.1)
+
+
+def test_counts_that_are_no_steps_are_left_alone_and_coarse_ones_widen_the_band() -> None:
+    at = 1009.65 + 20.0 * np.arange(-30, 4)
+    since = at - 1000.3
+    plain = _counted(at, step_time_s=None)
+    assert plain.stamps(0).startswith("polled")
+    for counts in (at * 0.0, at * np.nan, at - 900.0, -since, since + 1e30):
+        found = _counted(at, step_time_s=counts)
+        np.testing.assert_array_equal(found.r_ohm, plain.r_ohm)
+        np.testing.assert_array_equal(found.stamps_code, plain.stamps_code)
+    fine, coarse = _counted(at), _counted(at, step_time_s=np.floor(np.maximum(since, 0.0)))
+    assert coarse.r_sd_ohm[0, 2] > fine.r_sd_ohm[0, 2]
+    with pytest.raises(ValueError, match="step_time_resolution_s"):
+        find_pulses(at, at, at, assumed=PulseAssumptions(step_time_resolution_s=-1.0))
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("seconds", "period"), [(1.0, 2.0), (1.0, 4.0), (2.0, 4.0), (3.0, 6.0)])
+def test_measured_pulses_of_which_few_rows_are_left_keep_their_resistance(
+    measured_data, seconds: float, period: float
+) -> None:
+    """The LG M50 pulses with a row every `period`, the cycler's count of the step kept: against all their rows."""
+    data = pd.read_parquet(measured_data / "lgm50_pulses.parquet")
+    rng, kept, sizes, wanted = np.random.default_rng(1), [], [0], []
+    columns = ["prog_time_s", "current_a", "voltage_v", "step_time_s"]
+    for _, part in data.groupby(GROUP, sort=False):
+        load = part[(part.status == "D") & (part.current_a < -1.0)]
+        if load.step_time_s.iloc[-1] < 9.5:
+            continue
+        first = int(np.flatnonzero(part.status == "D")[0])
+        rest, all_rows = part[columns].to_numpy()[max(0, first - 20) : first], load[columns].to_numpy()
+        for begin in rng.uniform(0.1, 1.4, 8) * seconds:
+            at = np.arange(begin, load.step_time_s.iloc[-1], period)
+            left = np.unique(np.minimum(np.searchsorted(all_rows[:, 3], at), len(all_rows) - 1))
+            kept += [rest, all_rows[left]]
+            sizes.append(len(rest) + len(left))
+            wanted.append(_reference(part, seconds))
+    time, current, voltage, since = np.concatenate(kept).T
+    found = find_pulses_batch(
+        time, current, voltage, np.cumsum(sizes), step_time_s=since, times_s=[seconds],
+        assumed=PulseAssumptions(voltage_sd_v=2e-4),
+    )  # fmt: skip
+    known = np.isfinite(found.r_ohm[:, 0])
+    error = found.r_ohm[known, 0] - np.array(wanted)[found.record[known]]
+    inside = (np.abs(error) < 1.96 * found.r_sd_ohm[known, 0]).mean()
+    print(f"R{seconds:g} every {period:g} s: bias {1e3 * error.mean():.3f} mohm, inside {inside:.1%} of {known.sum()}")
+    assert known.mean() > 0.95 and abs(error.mean()) < 5e-5
+    assert 0.90 < inside < 0.98
 
 
 def test_a_pulse_cut_short_gives_its_resistance_at_the_end() -> None:
