@@ -27,6 +27,8 @@ OUTPUT_NAMES = (
     "capacity_ah", "capacity_sd_ah", "innovation_v", "innovation_sd_v",
 )  # fmt: skip
 ZERO_CELSIUS_K = 273.15
+BACK_AH = 1e-3
+"""A counter that falls by more has begun anew; noise of the instrument does not move it so far."""
 
 
 class CellFilter:
@@ -43,6 +45,7 @@ class CellFilter:
         self._ocv = ocv_levels(ocv_table(model))
         self._unknown = np.full(channels, np.nan)
         self._state, self._last_ns, self._counter_c = self._fresh()
+        self._charged_ah = self._unknown.copy()
 
     def _fresh(self) -> tuple[Float64Array, Int64Array, Float64Array]:
         """Prior state, time and counter of channels that have seen nothing."""
@@ -58,6 +61,20 @@ class CellFilter:
         state[:, layout.TEMPERATURE] = layout.REFERENCE_K
         state[:, layout.PHASE] = layout.UNSEEN
         return state, np.zeros(n, dtype=np.int64), np.full(n, np.nan)
+
+    def follow(self, charge_ah: Float64Array) -> None:
+        """The equipment's counters of charge since a programme's start, NaN where unknown; call it before `update`.
+
+        Where one has gone back another programme has begun, most likely on another cell: what is known of the cell that
+        was there (charge, resistance, capacity) is forgotten. ValueError: not one per channel.
+        """
+        counter = self._column("charge_ah", charge_ah, np.float64)
+        with np.errstate(invalid="ignore"):
+            back = counter < self._charged_ah - BACK_AH
+        if back.any():
+            state, last_ns, counter_c = self._fresh()
+            self._state[back], self._last_ns[back], self._counter_c[back] = state[back], last_ns[back], counter_c[back]
+        np.copyto(self._charged_ah, counter, where=np.isfinite(counter))
 
     def update(
         self,
@@ -125,10 +142,11 @@ class CellFilter:
             raise ValueError("checkpoint holds a variance that is not positive")
         self._state, self._last_ns = state, last_ns
         self._counter_c, self.parameters = arrays["counter_c"], parameters
+        self._charged_ah = arrays["charged_ah"]
 
     @property
     def _head(self) -> dict[str, str | int | float]:
-        return {"format": "celltwin-cell-filter", "version": 2, "model": self.model.name, "channels": self.channels}
+        return {"format": "celltwin-cell-filter", "version": 3, "model": self.model.name, "channels": self.channels}
 
     @property
     def _memory(self) -> dict[str, NDArray[Any]]:
@@ -136,5 +154,6 @@ class CellFilter:
             "state": self._state,
             "last_ns": self._last_ns,
             "counter_c": self._counter_c,
+            "charged_ah": self._charged_ah,
             "parameters": self.parameters,
         }

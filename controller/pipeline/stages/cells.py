@@ -45,6 +45,7 @@ class CellStage:
             return values
 
         net_charge_c = (column("charge_ah") - column("discharge_ah")) * COULOMB_PER_AH
+        self._twin.follow(np.where(quality < Quality.BAD, column("charge_ah"), np.nan))
         states = self._twin.update(
             times,
             column("voltage_v"),

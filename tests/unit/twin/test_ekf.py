@@ -133,6 +133,25 @@ def test_a_checkpoint_of_another_rack_is_refused(channels: int) -> None:
         CellFilter(MODEL, 2).restore(CellFilter(MODEL, channels).checkpoint())
 
 
+def test_a_channel_whose_counter_begins_anew_holds_another_cell_and_the_others_do_not() -> None:
+    twin = CellFilter(MODEL, 2)
+    twin.follow(np.array([4.0, 4.0]))
+    steady(twin, 200)
+    again = CellFilter(MODEL, 2)
+    again.restore(twin.checkpoint())
+    for each in (twin, again):
+        each.follow(np.array([np.nan, 4.0 - 1e-4]))
+        known = steady(each, 1, 3.7, 200)
+        each.follow(np.array([0.0, 4.0]))
+        after = steady(each, 1, 3.2, 201)
+        fresh = steady(CellFilter(MODEL, 1), 1, 3.2, 201)
+        for name, values in fresh.columns().items():
+            np.testing.assert_array_equal(after.columns()[name][0], values[0], err_msg=name)
+        assert after.soc[1] > 0.9 * known.soc[1] > 2.0 * after.soc[0], "the other one does not believe that voltage"
+    with pytest.raises(ValueError, match="charge_ah"):
+        twin.follow(np.zeros(3))
+
+
 def test_a_file_that_says_nothing_of_its_ocv_is_not_taken_for_exact() -> None:
     """20 mV on 0.86 V per SOC at 3.7 V, and 1 % SOC: the band cannot be under 2.5 %, however long the cell rests."""
     silent = {k: v for k, v in MODEL.model_dump().items() if not k.startswith(("ocv_sd", "ocv_corr"))}
