@@ -45,7 +45,7 @@ STEP_TAGS = {
 """Key of a formation step -> the tag that it is written to."""
 
 MAX_VALUE_REGISTERS = 4
-_NODE = re.compile(r"(ns=\d+;)?(s=.+|i=\d+|g=[0-9a-fA-F-]{36}|b=[A-Za-z0-9+/=]+)", re.DOTALL)
+_NODE = re.compile(r"(ns=\d+;|nsu=[^;]+;)?(s=.+|i=\d+|g=[0-9a-fA-F-]{36}|b=[A-Za-z0-9+/=]+)", re.DOTALL)
 
 PROGRAMME_TAGS = ("programme_id", "programme_steps")
 

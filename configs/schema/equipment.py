@@ -58,7 +58,13 @@ class Tag(Strict):
 
     name: Name = Field(description="Column name, with unit: voltage_v, zone_temperature_c.")
     address: int | str = Field(
-        description="Modbus: zero-based register of the first point. OPC UA: node identifier, e.g. 's=Web.Speed'."
+        description="Modbus: zero-based register of the first point. OPC UA: node identifier, e.g. 's=Web.Speed'; "
+        "with 'nsu=URI;' before it where it is in another namespace."
+    )
+    path: str = Field(
+        default="",
+        description="OPC UA: browse names from the Objects folder to the node, joined by '/', by which it is found "
+        "when its identifier has changed; empty: learnt at the first connection.",
     )
     type: ValueType = Field(default=ValueType.FLOAT32, description="Raw type.")
     scale: float = Field(default=1.0, description="Units per raw count.")

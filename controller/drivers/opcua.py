@@ -16,19 +16,22 @@ from typing import Any
 
 import numpy as np
 
-from configs.schema import Access, Device, Equipment, Group, Tag
+from configs.schema import Device, Equipment
 from controller.clock import Clock
 from controller.drivers import opcua_codec as codec
 from controller.drivers import opcua_desired as desired
 from controller.drivers import opcua_status as status
+from controller.drivers.opcua_addresses import Addresses
 from controller.drivers.opcua_certificates import Credentials, load
+from controller.drivers.opcua_commands import Commands
 from controller.drivers.opcua_frames import GroupAssembler
 from controller.drivers.opcua_intake import Traffic
+from controller.drivers.opcua_locate import find, learn
 from controller.drivers.opcua_messages import Messages
 from controller.drivers.opcua_requests import Requests
 from controller.drivers.opcua_subscription import Subscription
 from controller.drivers.opcua_times import SourceTimes
-from controller.errors import BadInputError, CommandError, DeviceLostError, DeviceRefusedError, ProtocolError
+from controller.errors import BadInputError, DeviceLostError, DeviceRefusedError, PeerError
 from controller.types import Float64Array, Frame, Write
 
 _START_TIMEOUTS = 10  # request deadlines that a start may take before the first chunk of items
@@ -71,7 +74,8 @@ class OpcUaDriver:
         self._overflows = 0
         self._requests: Requests | None = None
         self._subscription: Subscription | None = None
-        self._namespace = 0
+        self._addresses = Addresses(equipment, self._options.namespace)
+        self._learning: asyncio.Task[None] | None = None
 
     def _credentials(self, device: Device) -> Credentials | None:
         return None if device.security is None else load(device.security, self._folder, device.id)
@@ -101,24 +105,35 @@ class OpcUaDriver:
         except BadInputError as bad:
             raise DeviceRefusedError(bad.what, bad.hint) from bad
         requests = Requests(self._device.id, self._device.endpoint, self._options, credentials)
-        subscription = Subscription(requests, self._options, self._items, self._traffic, self._item_retry_s)
+        subscription = Subscription(
+            requests, self._options, self._items, self._traffic, self._item_retry_s, self._addresses
+        )
         self._requests, self._subscription = requests, subscription
         chunks = len(self._items) / self._options.max_items_per_call
         try:
             async with asyncio.timeout((_START_TIMEOUTS + chunks) * self._options.timeout_s):
                 await requests.connect()
-                self._namespace = await requests.namespace_index()
+                moved = self._addresses.begin(await requests.namespaces())
                 await requests.read_limits()
+                moved += await find(requests, self._addresses, list(self._addresses.tags))
                 for assembler in self._assemblers:
                     assembler.begin()
                 if self._items:
-                    await subscription.open(self._namespace)
+                    await subscription.open()
+            for text in moved:
+                subscription.box.note("warning", text)
+            self._learning = asyncio.create_task(self._learn(requests), name=f"opcua paths {self.device}")
         except TimeoutError as problem:
             await self.stop()
             raise requests.lost("start took too long", "the server answers slowly or in part") from problem
         except BaseException:
             await self.stop()
             raise
+
+    async def _learn(self, requests: Requests) -> None:
+        """Where the nodes hang, for the day when their identifiers change. Beside the first rows: delays none."""
+        with suppress(PeerError):  # the connection is the subscription's to judge; the next start learns on
+            await learn(requests, self._addresses)
 
     async def stop(self) -> None:
         """Close what is open and leave no task behind. Rows that wait for completion leave with the next start."""
@@ -210,91 +225,15 @@ class OpcUaDriver:
 
     # --- commands ------------------------------------------------------------------------------------------------
 
-    def _find(self, name: str) -> tuple[Group, Tag]:
-        found = self._equipment.find(name)
-        if found is None:
-            raise CommandError(
-                f"{self.device}: equipment '{self._equipment.name}' has no tag '{name}'", "correct the tag's name"
-            )
-        return found
-
-    def _connected(self) -> Requests:
+    def _commands(self) -> Commands:
         if self._requests is None:
             raise DeviceLostError(f"{self.device} at {self._device.endpoint}: not connected", "start it first")
-        return self._requests
+        return Commands(self.device, self._equipment, self._addresses, self._requests)
 
     async def write(self, writes: Sequence[Write]) -> None:
-        """Write tags in the given order. CommandError: unknown or read-only tag, or a value that its type cannot hold;
-        then nothing was sent. DeviceRefusedError: the server refused; writes before the named one were accepted.
-
-        Fewer values than points: the array is read, its first values replaced, and written whole, because few PLCs
-        accept a write with an index range. A change by somebody else in between is overwritten.
-        """
-        requests = self._connected()
-        for write in writes:
-            self._check_write(write)
-        batches: list[list[Write]] = [[]]
-        for write in writes:
-            _, tag = self._find(write.tag)
-            # The standard leaves the order within one request to the server, so a command word goes alone, and what
-            # follows it (often the sequence number that triggers it) goes after it.
-            alone = tag.access is Access.COMMAND
-            if alone or any(write.tag == other.tag for other in batches[-1]):
-                batches.append([])
-            batches[-1].append(write)
-            if alone:
-                batches.append([])
-        for batch in batches:
-            if batch:
-                await self._write_batch(requests, batch)
-
-    def _check_write(self, write: Write) -> None:
-        group, tag = self._find(write.tag)
-        if tag.access is Access.READ:
-            raise CommandError(
-                f"{self.device}: tag '{tag.name}' ({tag.address}) is measured and cannot be written",
-                "write a set-point, or correct the tag's access in the equipment file",
-            )
-        if not 1 <= len(write.values) <= group.points:
-            raise CommandError(
-                f"{self.device}: tag '{tag.name}' takes 1 to {group.points} values and got {len(write.values)}",
-                "give one value per point, from the first",
-            )
-        codec.encode(tag, np.array(write.values), len(write.values))
-
-    async def _write_batch(self, requests: Requests, batch: Sequence[Write]) -> None:
-        values = []
-        for write in batch:
-            group, tag = self._find(write.tag)
-            full = np.array(write.values, dtype=np.float64)
-            if full.size < group.points:
-                full = np.concatenate([full, (await self.read_back([write.tag]))[write.tag][full.size :]])
-            values.append(codec.data_value(codec.encode(tag, full, group.points)))
-        tags = [self._find(write.tag)[1] for write in batch]
-        nodes = [desired.node_id(tag, self._namespace) for tag in tags]
-        await requests.write(nodes, values, [f"'{tag.name}' ({tag.address})" for tag in tags])
+        """As opcua_commands.Commands."""
+        await self._commands().write(writes)
 
     async def read_back(self, tags: Sequence[str]) -> Mapping[str, Float64Array]:
-        """Read tags now. DeviceRefusedError with the server's status; ProtocolError for a value that is no number of
-        the configured length.
-        """
-        requests = self._connected()
-        found = [self._find(name) for name in tags]
-        nodes = [desired.node_id(tag, self._namespace) for _, tag in found]
-        names = ", ".join(f"'{name}'" for name in tags[:5])
-        answers = await requests.read(nodes, f"reading {names}")
-        result = {}
-        for (group, tag), answer in zip(found, answers, strict=True):
-            where = f"{requests.where}: reading '{tag.name}' ({tag.address})"
-            code = 0 if answer.StatusCode is None else int(answer.StatusCode.value)
-            if code >> 31:
-                raise status.refused(where, code)
-            raw = None if answer.Value is None else answer.Value.Value
-            values = codec.decode(tag, group.points, raw)
-            if values is None:
-                raise ProtocolError(
-                    f"{where}: got {raw!r:.80} where {group.points} number(s) are configured",
-                    "correct type or points in the equipment file",
-                )
-            result[tag.name] = values
-        return result
+        """As opcua_commands.Commands."""
+        return await self._commands().read_back(tags)

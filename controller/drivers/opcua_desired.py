@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from asyncua import ua
 
 from configs.schema import Device, Equipment, Group, OpcUaOptions, Tag
+from controller.drivers.opcua_addresses import Addresses
 from controller.errors import BadInputError
 
 _UINT32_MAX = 0xFFFF_FFFF
@@ -45,22 +46,17 @@ def check(device: Device, equipment: Equipment) -> OpcUaOptions:
             f"device '{device.id}': endpoint {device.endpoint} is not an OPC UA endpoint",
             "write opc.tcp://host:port/path",
         )
+    addresses = Addresses(equipment, equipment.opcua.namespace)
     for group in equipment.group:
         for tag in group.tag:
             try:
-                node_id(tag, 1)
-            except ua.UaError as problem:
+                _ = addresses.written(tag)
+            except (ua.UaError, ValueError) as problem:
                 raise BadInputError(
                     f"equipment '{equipment.name}', tag '{tag.name}': '{tag.address}' is not a node identifier",
                     "write s=Text, i=Number, g=Guid or b=Base64",
                 ) from problem
     return equipment.opcua
-
-
-def node_id(tag: Tag, namespace_index: int) -> ua.NodeId:
-    """The tag's node in the server's present numbering; an address with its own ns= stays as it is."""
-    address = str(tag.address)
-    return ua.NodeId.from_string(address if "ns=" in address else f"ns={namespace_index};{address}")
 
 
 def subscribed(equipment: Equipment) -> list[Group]:

@@ -152,16 +152,16 @@ class Requests:
                 raise security.unreadable(bad, self.where) from bad
         security.prepare(self.client, credentials, server)
 
-    async def namespace_index(self) -> int:
-        """Where the server keeps our namespace today; it may change with every restart."""
+    async def namespaces(self) -> list[str]:
+        """URIs by index; where our namespace is may change with every restart of the server."""
         uri = self._options.namespace
-        known = await self.ask("reading the namespace array", self.client.get_namespace_array())
+        known: list[str] = await self.ask("reading the namespace array", self.client.get_namespace_array())
         if uri not in known:
             raise DeviceRefusedError(
                 f"{self.where}: no namespace '{uri}'; the server offers {', '.join(map(repr, known))}",
                 "correct namespace in the equipment file's [opcua], or load the project into the device",
             )
-        return int(known.index(uri))
+        return known
 
     async def read_limits(self) -> None:
         """Take over the server's OperationLimits where it offers any; a server without them is no error."""

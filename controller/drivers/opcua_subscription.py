@@ -24,8 +24,10 @@ from asyncua import ua
 from asyncua.client.ua_client import UaClientState
 
 from configs.schema import OpcUaOptions
-from controller.drivers.opcua_desired import Item, node_id
+from controller.drivers.opcua_addresses import Addresses
+from controller.drivers.opcua_desired import Item
 from controller.drivers.opcua_intake import Intake, Mailbox, Traffic
+from controller.drivers.opcua_locate import find
 from controller.drivers.opcua_requests import Requests
 from controller.drivers.opcua_status import status_name
 from controller.errors import DeviceLostError, DeviceRefusedError, PeerError
@@ -41,12 +43,18 @@ class Subscription:
     """The desired items on one connection."""
 
     def __init__(
-        self, requests: Requests, options: OpcUaOptions, items: Sequence[Item], traffic: Traffic, item_retry_s: float
+        self,
+        requests: Requests,
+        options: OpcUaOptions,
+        items: Sequence[Item],
+        traffic: Traffic,
+        item_retry_s: float,
+        addresses: Addresses,
     ) -> None:
+        self._addresses = addresses
         self._requests, self._options, self._items = requests, options, items
         self._traffic, self._item_retry_s = traffic, item_retry_s
         self._id = 0
-        self._namespace = 0
         self._server_ids: dict[int, int] = {}  # client handle -> monitored item id
         self._dead_ids: list[int] = []  # items of nodes that went away; a second one must not share their handle
         self.failed: dict[int, int] = {}  # client handle -> status that it could not be made with
@@ -57,7 +65,7 @@ class Subscription:
         self._token: Any = None
         self._tending: asyncio.Task[None] | None = None
 
-    async def open(self, namespace: int) -> None:
+    async def open(self) -> None:
         """Create the subscription and its items, and start to look after them."""
         interval_s = self._options.publishing_interval_s
         keep_alive = max(1, round(KEEP_ALIVE_S / interval_s))
@@ -71,7 +79,7 @@ class Subscription:
         made = await self._requests.ask(
             "creating the subscription", self._requests.session.create_subscription(wanted, self.intake.on_publish)
         )
-        self._id, self._namespace = made.SubscriptionId, namespace
+        self._id = made.SubscriptionId
         alive_s = made.RevisedPublishingInterval * made.RevisedMaxKeepAliveCount / 1000.0
         self._silence_s = _SILENT_KEEP_ALIVES * alive_s + self._options.timeout_s
         self._token = self._requests.session.authentication_token
@@ -130,6 +138,15 @@ class Subscription:
             self._check_queue(handle, int(answer.RevisedQueueSize))
         self.box.news.set()
 
+    async def _look_around(self) -> None:
+        """Nodes may have come back under other identifiers, in a namespace with another index."""
+        told = self._addresses.begin(await self._requests.namespaces(), afresh=False)
+        told += await find(self._requests, self._addresses, [self._items[handle].tag.name for handle in self.failed])
+        if told:  # then others have moved too, which nobody subscribes to
+            told += await find(self._requests, self._addresses, list(self._addresses.tags))
+        for text in told:
+            self.box.note("warning", text)
+
     async def _delete_dead(self) -> None:
         dead, self._dead_ids = self._dead_ids, []
         if dead:
@@ -140,7 +157,7 @@ class Subscription:
     def _request(self, handle: int) -> Any:
         item = self._items[handle]
         return ua.MonitoredItemCreateRequest(
-            ItemToMonitor=ua.ReadValueId(NodeId=node_id(item.tag, self._namespace), AttributeId=ua.AttributeIds.Value),
+            ItemToMonitor=ua.ReadValueId(NodeId=self._addresses.node(item.tag), AttributeId=ua.AttributeIds.Value),
             MonitoringMode=ua.MonitoringMode.Reporting,
             RequestedParameters=ua.MonitoringParameters(
                 ClientHandle=handle,
@@ -173,6 +190,7 @@ class Subscription:
                         await states.next_change(KEEP_ALIVE_S / 2)
                     if await self._stands(loop.time()) and self.failed and loop.time() >= retry_at:
                         with suppress(DeviceRefusedError):
+                            await self._look_around()
                             await self._make(sorted(self.failed))
                         retry_at = loop.time() + self._item_retry_s
         except PeerError as problem:

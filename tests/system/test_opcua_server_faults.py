@@ -16,7 +16,7 @@ import pytest
 from configs.schema import Device
 from controller.clock import LineClock, TimeBase
 from controller.drivers.opcua import OpcUaDriver
-from controller.errors import CommandError, PeerError
+from controller.errors import PeerError
 from controller.types import Frame, Write
 from tests.unit.simulators.opcua_rig import START_NS, Rig, S
 
@@ -114,19 +114,26 @@ async def test_after_a_restart_it_reads_on(name: str) -> None:
         assert reader.driver.counters["items_missing"] == 0
 
 
-async def test_nodes_with_other_identifiers_are_missed_and_taken_up_again() -> None:
+async def test_nodes_with_other_identifiers_are_found_again_and_told() -> None:
     async with Rig() as rig, reading(rig) as reader:
         await until(new_rows(reader), rig, "first rows")
         rig.fault("node_ids_changed", down_s=1.0)
-        # i=77 keeps its number: it is no text identifier.
-        missing = reader.driver.counters["items"] - 1
-        await until(lambda: reader.driver.counters["items_missing"] == missing, rig, "all items are missing")
-        with pytest.raises((PeerError, CommandError)):
-            await reader.driver.write([Write("force_sp_n", (10.0,))])
-        assert rig.machine.held["force_sp_n"][0] == 0.0
-        rig.fault("node_ids_changed", on=False, down_s=1.0)
-        await until(new_rows(reader), rig, "rows after the identifiers are back")
+        await rig.scan()
+        await until(lambda: reader.starts >= 2, rig, "a fresh start")
+        await until(new_rows(reader), rig, "rows under the new identifiers")
         assert reader.driver.counters["items_missing"] == 0
+        await reader.driver.write([Write("force_sp_n", (10.0,))])
+        assert rig.machine.held["force_sp_n"][0] == 10.0
+        rig.fault("node_ids_changed", on=False, down_s=1.0)
+        await rig.scan()
+        await until(lambda: reader.starts >= 3, rig, "another fresh start")
+        await until(new_rows(reader), rig, "rows after the identifiers are back")
+    told = [text for f in reader.frames if f.stream == "event" for text in f.text["message"] if "node id" in text]
+    # i=77 keeps its number: it is no text identifier.
+    assert len(told) == 2, told
+    assert "15 of 16 tags have another node id now" in told[0]
+    assert "s=Press.Force is ns=" in told[0]
+    assert "15 of 16 tags have the node ids of the equipment file again" in told[1]
 
 
 async def test_a_cut_costs_no_row() -> None:

@@ -10,6 +10,7 @@ from asyncua import ua
 
 from configs.schema import Device, Equipment, Group, OpcUaOptions, Protocol, Tag
 from controller.drivers import opcua_desired as desired
+from controller.drivers.opcua_addresses import Addresses
 from controller.drivers.opcua_intake import Intake, Mailbox, Traffic
 from controller.drivers.opcua_messages import Messages
 from controller.errors import BadInputError, DeviceLostError
@@ -157,8 +158,19 @@ def test_limits_take_the_smaller_and_zero_means_none() -> None:
 
 
 def test_node_ids_take_the_namespace_of_the_day() -> None:
-    assert desired.node_id(Tag(name="x", address="s=A.B"), 3).to_string() == "ns=3;s=A.B"
-    assert desired.node_id(Tag(name="x", address="ns=0;i=2258"), 3).to_string() == "i=2258"
+    tags = (
+        Tag(name="x", address="s=A.B"), Tag(name="y", address="ns=0;i=2258"),
+        Tag(name="z", address="nsu=urn:b;s=C"), Tag(name="w", address="ns=2;i=5"),
+    )  # fmt: skip
+    kind = equipment(1.0).model_copy(update={"group": (Group(name="g", period_s=1.0, tag=tags),)})
+    addresses = Addresses(kind, "urn:a")
+    assert addresses.begin(["0", "1", "urn:b", "urn:a"]) == []
+    assert [addresses.node(t).to_string() for t in tags] == ["ns=3;s=A.B", "i=2258", "ns=2;s=C", "ns=2;i=5"]
+    moved = addresses.begin(["0", "1", "urn:new", "urn:a", "urn:b"])
+    assert moved == ["namespace 'urn:b' has index 4 now (was 2)"]
+    assert [addresses.node(t).to_string() for t in tags] == ["ns=3;s=A.B", "i=2258", "ns=4;s=C", "ns=4;i=5"]
+    addresses.begin(["0", "1"])
+    assert addresses.node(tags[0]).NamespaceIndex == 0xFFFF, "nobody has it, and nothing else is read in its place"
 
 
 def test_bad_arguments_are_named_before_anything_is_opened() -> None:
