@@ -28,6 +28,11 @@ MOST_HOLE = 0.1
 """... and where so much lies between two samples, nothing is read from the curve."""
 AROUND_HOLE = 3.0
 """Bandwidths beside a hole within which the smoothing reaches into it."""
+EDGE_S = 2.0
+"""A sample that comes later after a step's end says nothing of the ohmic step there: at the end of a discharge the
+voltage has fallen on in between by more than the resistance makes. Its charge still counts, ..."""
+ASIDE_S = 121.0
+"""... so it stands where twin/ocv.py does not look for a rest beside an edge."""
 SOC_PERCENT = tuple(range(0, 101, 5))
 HYSTERESIS_PERCENT = (10, 30, 50, 70, 90)
 WINDOW_COLUMNS = (
@@ -190,8 +195,10 @@ def _test(first: Curve, second: Curve) -> SlowTest:
         since_s = own[0, 3] / abs(curve.current_a)
         edge = [[own[0, 0] - since_s, *own[0, 1:3], 0.0]] if 0.0 < since_s < curve.before_s else []
         own = np.concatenate([np.array(edge).reshape(-1, 4), own])
-        after = [seconds[-1] + curve.after_s, curve.after_a, curve.after_v, curve.after_c]
-        rows = np.concatenate([np.array(beside).reshape(-1, 4), own, [after]])
+        near = curve.after_s <= EDGE_S
+        after = [[seconds[-1] + (curve.after_s if near else ASIDE_S), curve.after_a, curve.after_v, curve.after_c]]
+        after = after if near or curve is second else []
+        rows = np.concatenate([np.array(beside).reshape(-1, 4), own, np.array(after).reshape(-1, 4)])
         rows[:, 3] = curve.net_c + np.copysign(rows[:, 3], curve.current_a)
         columns.append(rows)
     time_s, current_a, voltage_v, net_c = np.concatenate(columns).T.copy()

@@ -20,7 +20,7 @@ from twin.esoh import Ageing, Windows, ageing
 SAME_CURRENT = 0.1
 """Of a current: only between curves so alike is a shift of a peak ageing, not rate. As in `celltwin analyse dqdv`."""
 CONTENT = ("lithium_ah", "lithium_ah_sd", "negative_ah", "negative_ah_sd", "positive_ah", "positive_ah_sd")
-"""Of a cell's first windows, what losses are counted against; the cycle follows."""
+"""Of a cell's first windows, what losses are counted against; cycle and current follow."""
 _UNKNOWN_PEAK = dict.fromkeys((f.name for f in fields(Peak) if f.name != "name"), np.nan)
 _UNKNOWN_FIT = dict.fromkeys((f.name for f in fields(Windows)), np.nan)
 
@@ -33,6 +33,14 @@ class Pair(NamedTuple):
     why: Why
 
 
+class Loss(NamedTuple):
+    """What was lost since a cell's first windows, and the cycle and current of those. None, NaN: nothing to compare."""
+
+    ageing: Ageing | None
+    since_cycle: float
+    since_a: float
+
+
 class CellMemory:
     """Memory of the cells in one rack, direction by direction (row 0 discharge, row 1 charge)."""
 
@@ -42,7 +50,7 @@ class CellMemory:
         # Of the first cell that had a peak of that name: a tray's cells shall call the same peak by the same name.
         self._tray_peaks = np.full((2, PEAKS, 2), np.nan)
         self._tray_current = np.full(2, np.nan)
-        self._first = np.full((channels, 2, len(CONTENT) + 1), np.nan)
+        self._first = np.full((channels, 2, len(CONTENT) + 2), np.nan)
         self._kept: dict[int, Curve] = {}  # by channel: waits for its counterpart
         self._lot = ""
 
@@ -86,18 +94,18 @@ class CellMemory:
                     self._tray_peaks[way, number] = peak.voltage_v, peak.area_ah
         return named
 
-    def compare(self, curve: Curve, fit: Windows | None) -> tuple[Ageing | None, float]:
-        """Losses since the cell's first windows in that direction and the cycle of those; the first are kept."""
+    def compare(self, curve: Curve, fit: Windows | None) -> Loss:
+        """Losses since the cell's first windows in that direction; the first are kept."""
         if fit is None or not fit.identifiable:
-            return None, np.nan
+            return Loss(None, np.nan, np.nan)
         at = curve.channel - 1, int(curve.current_a > 0.0)
         row = self._first[at]
         if not np.isfinite(row).all():
-            row[:] = [*(getattr(fit, name) for name in CONTENT), curve.cycle]
-            return None, np.nan
+            row[:] = [*(getattr(fit, name) for name in CONTENT), curve.cycle, curve.current_a]
+            return Loss(None, np.nan, np.nan)
         content: dict[str, Any] = dict(zip(CONTENT, row.tolist(), strict=False))
         first = Windows(**{**_UNKNOWN_FIT, **content, "covariance": np.zeros((6, 6)), "status": codes.OK})
-        return ageing(first, fit), float(row[-1])
+        return Loss(ageing(first, fit), float(row[-2]), float(row[-1]))
 
     def pair(self, curve: Curve, why: Why) -> Pair | None:
         """The curve with its counterpart, if that came before; else it waits for it."""

@@ -22,9 +22,9 @@ from controller.pipeline.stages.slow_estimates import (
     window_columns,
     windows,
 )
-from controller.pipeline.stages.slow_memory import CellMemory, Pair
+from controller.pipeline.stages.slow_memory import CellMemory, Loss, Pair
 from twin.dqdv import Peak
-from twin.esoh import Ageing, Electrodes, Windows
+from twin.esoh import Electrodes, Windows
 
 LEAST_SPAN_V = 0.5
 """What a slow curve crosses at least; the default of `celltwin analyse dqdv` too."""
@@ -82,7 +82,7 @@ def results(cell: SlowCell, memory: CellMemory, curves: Sequence[Curve]) -> list
     found, status = found_peaks(slow)
     fits = _fits(cell, slow, whys)
     named: list[Sequence[Peak]] = []
-    losses: list[tuple[Ageing | None, float]] = []
+    losses: list[Loss] = []
     pairs: list[Pair] = []
     at = 0
     for curve in curves:  # what is remembered of a cell depends on the order
@@ -132,10 +132,11 @@ def _judged(cell: SlowCell, slow: Sequence[Curve], whys: Sequence[Why], fits: Se
     }
 
 
-def _losses(losses: Sequence[tuple[Ageing | None, float]]) -> Columns:
+def _losses(losses: Sequence[Loss]) -> Columns:
     return {
-        **ageing_columns([loss for loss, _ in losses]),
-        "since_cycle": np.array([cycle for _, cycle in losses], dtype=np.float64),
+        **ageing_columns([loss.ageing for loss in losses]),
+        "since_cycle": np.array([loss.since_cycle for loss in losses], dtype=np.float64),
+        "since_a": np.array([loss.since_a for loss in losses], dtype=np.float64),
     }
 
 

@@ -24,6 +24,7 @@ from controller.types import Frame, FrameKind
 from kernels import status
 from tests.unit.pipeline.rack_frames import line
 from tests.unit.pipeline.slow_frames import (
+    C5,
     C10,
     CHANNELS,
     CHARGE_1,
@@ -215,6 +216,7 @@ def test_losses_are_counted_against_the_cell_s_first_windows_of_that_direction(l
             assert np.isnan(table["cell_esoh", channel, step]["lli"]), "the first of its direction"
         second = table["cell_esoh", channel, DISCHARGE_2]
         assert second["since_cycle"] == 1.0
+        assert second["since_a"] == pytest.approx(-C5, rel=1e-2)
         for name in ("lli", "lam_negative", "lam_positive"):
             assert abs(second[name]) < 1.96 * second[f"{name}_sd"], "nothing aged in one cycle"
 
