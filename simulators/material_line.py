@@ -23,7 +23,7 @@ from simulators.machines.line_supply import Supply
 from simulators.machines.packml import packml
 from simulators.machines.rack_states import RackState
 from simulators.material import FLUSH_S, Material, Row, cells_for_tray
-from simulators.material_room import Room, rooms_of
+from simulators.material_room import Room, only_takers, rooms_of
 from simulators.timebase import NS_PER_S
 
 MAKES: Mapping[str, str] = {
@@ -90,10 +90,14 @@ def makers_of(line: LineFile) -> dict[str, list[str]]:
 
 
 def join(machine: Machine, out: Path, device: str, line: LineFile, at_ns: int) -> Machine:
-    """The machine, joined to its line's material. A line of coater and rack alone moves none. Raises OSError."""
+    """The machine, joined to its line's material. A line of coater and rack alone moves none.
+
+    Raises OSError, and ValueError for a line on which two machines take the same items.
+    """
     makers = makers_of(line)
     if not {"batch", "sheet", "stack", "cell", "aged"} & makers.keys():
         return machine
+    only_takers(line, makers)
     material = Material(out, device, makers, rooms_of(line, makers))
     if isinstance(machine, Connects):
         machine.connect(material)

@@ -38,6 +38,16 @@ def rooms_of(line: LineFile, makers: Mapping[str, list[str]]) -> dict[str, int]:
     return {kind: max(1, places // len(makers[kind])) for kind, places in rooms.items()}
 
 
+def only_takers(line: LineFile, makers: Mapping[str, list[str]]) -> None:
+    """Raises ValueError where two machines would take the same items: nothing says which of them gets what."""
+    takers: dict[str, list[str]] = {}
+    for device, settings in (line.simulation.machines if line.simulation else {}).items():
+        takers.setdefault(TAKES.get(str(settings.get("machine")), ""), []).append(device)
+    for kind, devices in takers.items():
+        if kind in makers and len(devices) > 1:
+            raise ValueError(f"{' and '.join(devices)} would take the same {kind}s: a line has one taker of each kind")
+
+
 def _maker(item: str) -> str:
     return item.rpartition(":")[0]
 
