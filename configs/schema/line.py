@@ -77,7 +77,7 @@ class WebTwin(Strict):
     width_m: Positive = Field(default=0.30, description="Coated width that the lanes divide evenly.")
     publish_period_s: NonNegative = Field(default=60.0, description="Plant seconds between results; 0: every sample.")
     loading_map: bool = Field(default=True, description="Whether along and across are told apart, lane by lane.")
-    map_step_m: NonNegative = Field(default=10.0, description="Metres of web between two maps; 0: every sample.")
+    map_step_m: NonNegative = Field(default=10.0, description="Metres of web between two maps; 0: 16 in each scan.")
     foil_kg_m2: NonNegative = Field(
         default=0.0, description="Basis weight of the foil, where the gauge reads coating and foil together."
     )
