@@ -9,8 +9,7 @@ tag of the group as of then: a tag without a notification at that time is unchan
 - *First values.* What a new monitored item reports first is its present state with a time that may be long past. It
   sets the state; by itself it makes a row only when it is the newest thing known.
 - *A row never changes.* (stream, point, time) leaves once. A value that arrives after its time has passed makes a row
-  of its own with the other tags as of then; if that very time has left already, it only updates the state, and is
-  counted.
+  of its own with the other tags as of then; if that very time has left already, it only updates the state. Counted.
 """
 
 from __future__ import annotations
