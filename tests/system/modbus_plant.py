@@ -85,7 +85,7 @@ class Rack:
 
 
 class StepClock:
-    """Plant time that moves only when somebody waits for it."""
+    """Plant time that moves with the rack's scans, and when somebody waits for it."""
 
     speed = 1.0
 
@@ -105,7 +105,7 @@ class Plant:
 
     def __init__(self, kind: Equipment, endpoint: str, folder: Path, seen_as: Equipment | None = None) -> None:
         """`seen_as`: what the driver believes of the equipment, where that is not so."""
-        self.rack = Rack()
+        self.rack, self.clock = Rack(), StepClock()
         self.server = ModbusServer(kind, endpoint, self.rack.write)
         self.server.keep_in(folder)
         self.kind, self.endpoint, self.folder = seen_as or kind, endpoint, folder
@@ -118,11 +118,12 @@ class Plant:
         device = Device.model_validate(
             {"id": "rack1", "equipment": "small_rack", "endpoint": self.endpoint} | tls | more
         )
-        return ModbusDriver(device, self.kind, StepClock(), folder=self.folder)
+        return ModbusDriver(device, self.kind, self.clock, folder=self.folder)
 
     async def scan(self, seconds: int = 1) -> None:
         """So many plant seconds go by."""
         self.rack.scan += seconds
+        self.clock.ns += seconds * NS_PER_S
         await self.server.publish(self.rack.outputs(), (START_S + self.rack.scan) * NS_PER_S)
 
     async def read(self) -> dict[str, Frame]:

@@ -74,7 +74,7 @@ async def test_certificates_are_made_once_kept_private_and_both_sides_are_checke
     tmp_path: Path, free_port: Callable[[], int]
 ) -> None:
     where = f"modbus.tls://127.0.0.1:{free_port()}/3"
-    async with running(Plant(equipment(), where, tmp_path)) as plant:
+    async with running(Plant(equipment(timeout_s=5.0), where, tmp_path)) as plant:
         made = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
         assert sorted(made) == ["ca.pem", "client.pem", "client_key.pem", "server.pem", "server_key.pem"]
         assert stat.S_IMODE((tmp_path / "server_key.pem").stat().st_mode) == 0o600
@@ -92,7 +92,7 @@ async def test_certificates_are_made_once_kept_private_and_both_sides_are_checke
         old = ssl.create_default_context(cafile=tmp_path / "ca.pem")
         assert old.minimum_version >= ssl.TLSVersion.TLSv1_2
         assert len(await plant.read()) == 3
-    async with running(Plant(equipment(), where, tmp_path)) as plant:
+    async with running(Plant(equipment(timeout_s=5.0), where, tmp_path)) as plant:
         assert len(await plant.read()) == 3
         assert made == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
@@ -100,7 +100,7 @@ async def test_certificates_are_made_once_kept_private_and_both_sides_are_checke
 @pytest.mark.asyncio
 async def test_a_serial_port_has_one_master_and_must_be_there(tmp_path: Path) -> None:
     where = f"modbus.rtu://{tmp_path}/tty?unit=3&baud=115200"
-    async with running(Plant(equipment(), where, tmp_path)) as plant:
+    async with running(Plant(equipment(timeout_s=5.0), where, tmp_path)) as plant:
         second = plant.new_driver()
         with pytest.raises(DeviceLostError, match="another program has this port open"):
             await second.start()
