@@ -87,6 +87,7 @@ def test_a_killed_controller_goes_on_where_it_was(tmp_path: Path, free_port: Cal
     assert json.loads((run / "run.json").read_text())["starts"] == 2
 
 
+@pytest.mark.long
 def test_devices_that_stand_still_for_20_s_disturb_nobody(tmp_path: Path, free_port: Callable[[], int]) -> None:
     line, run = line_file(tmp_path, free_port), tmp_path / "run"
     port = web_port(line)

@@ -20,7 +20,7 @@ import pytest
 
 from controller.grafana.frame import coating_recipe
 from tests.influx_servers import VERSIONS, InfluxServer, binary
-from tests.system.line import line_file, programs, until
+from tests.system.line import line_file, own_formation, programs, until
 from tests.unit.grafana.interpolation import Variable, duration_s, in_browser, in_server, interval_s, panels_of
 
 pytestmark = [pytest.mark.system, pytest.mark.influx]
@@ -42,6 +42,8 @@ step = [
   { mode = "rest", duration_s = 900, cycle = 1 },
 ]
 """
+GRADED_S = 180.0
+"""Wall seconds for the whole programme, also where the kernels of the events still compile."""
 SPEED = "240"
 """A quarter of the sample line's: a busy machine still polls often enough for the resistance at 30 s."""
 
@@ -107,8 +109,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     box = LetterBox()
     sink = f'url = "http://127.0.0.1:{box.server_port}"\nbucket = "{NAME}"\norg = "x"\ntoken_env = "TEST_TOKEN"'
     line = line_file(folder, _free_port, **{"sinks.influxdb": sink})
-    (folder / "short.toml").write_text(FORMATION)
-    line.write_text(line.read_text().replace('"formation_a_sample"', '"short.toml"'))
+    own_formation(line, FORMATION)
     token = {"TEST_TOKEN": "any"}
     try:
         with programs(folder) as started:
@@ -118,7 +119,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
             for seconds, streams in RUNS:
                 box.awaited = dict.fromkeys(streams, False)
                 run = started.start("run", str(line), "--out", str(folder / "run"), environment=token)
-                until(f"rows of {streams}", lambda: all(box.awaited.values()))
+                until(f"rows of {streams}", lambda: all(box.awaited.values()), GRADED_S)
                 time.sleep(seconds)
                 assert run.stop() == 0, run.text()
     finally:

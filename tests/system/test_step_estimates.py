@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tests.system.line import fetch, line_file, programs, until, web_port
+from tests.system.line import fetch, line_file, own_formation, programs, until, web_port
 from tests.system.test_demo import check_books
 
 pytestmark = [pytest.mark.long, pytest.mark.system]
@@ -47,8 +47,7 @@ def stream(run: Path, name: str) -> pl.DataFrame:
 
 def test_a_controller_killed_twice_loses_and_repeats_no_step(tmp_path: Path, free_port: Callable[[], int]) -> None:
     line, run = line_file(tmp_path, free_port), tmp_path / "run"
-    (tmp_path / "short.toml").write_text(FORMATION)
-    line.write_text(line.read_text().replace('"formation_a_sample"', '"short.toml"'))
+    own_formation(line, FORMATION)
     port = web_port(line)
     with programs(tmp_path) as started:
         started.start("simulate", str(line), "--speed", f"{SPEED:g}", "--out", str(run)).wait_for("plant time runs")
