@@ -47,7 +47,7 @@ def gauge_map(profile: Rows, coater: Rows) -> CoatMap:
 
 
 def twin_map(found: Rows) -> CoatMap:
-    """Map from the twin's own: along and across told apart, each place as known one scan after the gauge stood there."""
+    """Map from the twin's own: along and across told apart, each place known one scan after the gauge was there."""
     if not found.count:
         return _empty(found.why)
     # Maps lie a sample more or less than their step apart: with a bin for each, some would stay empty.
