@@ -41,7 +41,7 @@ from kernels.ekf_lanes import (
 )  # fmt: skip
 from kernels.ekf_layout import (
     B0, CURRENT, D_A1, D_A2, D_AMPERE, D_CAPACITY, D_CHARGE, D_COMPARED, D_DT, D_ETA, D_FACTOR, D_GOOD, D_INNOVATION,
-    D_OUT, D_R0, D_R1, D_R2, D_SD, D_SOUND, D_TAKEN, D_VOLTAGE, FORMED, K, LANES, LEVELS, MISSES, MISSES_MAX,
+    D_OUT, D_R0, D_R1, D_R2, D_SD, D_SOUND, D_TAKEN, D_VOLTAGE, D_WARM, FORMED, K, LANES, LEVELS, MISSES, MISSES_MAX,
     NOISE_ENTRIES, N_FLOOR1, N_FLOOR2, N_FLOOR_RAW, N_GAP, N_OCV_SOC, N_OCV_V, N_RAW_SD, N_RAW_SOC, N_UNCERTAIN,
     N_VOLTAGE, OCV_COLUMNS, OCV_VALUE, OUTPUT_ROWS, P00, P01, P02, P03, P11, P22, P33, P44, PARAMETER_COLUMNS,
     PAR_CAPACITY, PAR_EA, PAR_ETA, PAR_K_SD, PAR_R0, PAR_R0_SD, PAR_R1, PAR_R2, PAR_RATE1, PAR_RATE2, PHASE, R0, RAW,
@@ -234,6 +234,9 @@ def ekf_update(
                 starts += 1
             if not 200.0 < t_k < 450.0:
                 t_k = w[TEMPERATURE, m]
+            # Between two samples the temperature went from one to the other.
+            before_k = w[TEMPERATURE, m] if seen else t_k
+            w[D_WARM, m] = parameters[i, PAR_EA] * 0.5 * (1.0 / before_k - 1.0 / t_k)
             w[TEMPERATURE, m] = t_k
             w[D_DT, m], w[D_AMPERE, m], w[D_CHARGE, m] = dt_s, a, charge
             w[D_FACTOR, m] = parameters[i, PAR_EA] * (1.0 / t_k - 1.0 / REFERENCE_K)

@@ -16,13 +16,13 @@ from kernels._jit import inlined
 from kernels.ekf_layout import (
     B0, B1, B2, B3, B4, CURRENT, D_A1, D_A2, D_AMPERE, D_CAPACITY, D_CHARGE, D_COMPARED, D_DRIVE2, D_DT, D_ETA,
     D_FACTOR, D_FLOOR2, D_GATE2, D_GOOD, D_H3, D_HB, D_INNOVATION, D_MEAN, D_MOVED_VAR, D_OUT, D_PER_C, D_POWER, D_R,
-    D_R0, D_R1, D_R2, D_SD, D_SLOPE, D_SOUND, D_TAKEN, D_VARIANCE, D_VOLTAGE, D_WALK, FORMED, K, LANES, LEVELS, MISSES,
-    MISSES_MAX, N_COUNTER, N_FLOOR1, N_FLOOR2, N_FLOOR_RAW, N_FRACTION, N_GAP, N_GAP_RATE, N_GATE, N_K_WALK,
+    D_R0, D_R1, D_R2, D_SD, D_SLOPE, D_SOUND, D_TAKEN, D_VARIANCE, D_VOLTAGE, D_WALK, D_WARM, FORMED, K, LANES, LEVELS,
+    MISSES, MISSES_MAX, N_COUNTER, N_FLOOR1, N_FLOOR2, N_FLOOR_RAW, N_FRACTION, N_GAP, N_GAP_RATE, N_GATE, N_K_WALK,
     N_OCV_RATE, N_OCV_SOC, N_OCV_V, N_R0_WALK, N_UPPER, N_WALK, N_WALK_RAW, N_WALK_TIME, OCV_COLUMNS, OCV_REST,
     OCV_SLOPE, OCV_VALUE, OUT_CAPACITY, OUT_CAPACITY_SD, OUT_INNOVATION, OUT_INNOVATION_SD, OUT_R0, OUT_R0_SD, OUT_SOC,
     OUT_SOC_SD, OUT_U1, OUT_U2, P00, P01, P02, P03, P04, P11, P12, P13, P14, P22, P23, P24, P33, P34, P44, PHASE, R0,
     R0_WALK_TIME, RAW, REST_MOST, REST_SOC, ROUNDING, R_MIN_RELATIVE, SOC, SOC_MARGIN, SOC_SD_MAX, TOPPED, U1, U2,
-    U_MAX_V,
+    U_MAX_V, WARM_MOST,
 )  # fmt: skip
 
 F = NDArray[np.float64]
@@ -84,8 +84,11 @@ def drive_lanes(w: F, noise: F) -> None:
         # Overpotentials carry the model's error as coloured noise: a floor (OCV table, temperature) and a fraction of
         # the drive (resistances that depend on SOC, diffusion that is no RC pair), each with its pair's time constant.
         w[D_DRIVE2, m] = fraction2 * mean * mean + shape2
-        w[D_R1, m] *= w[D_FACTOR, m]
-        w[D_R2, m] *= w[D_FACTOR, m]
+        warm = min(max(w[D_WARM, m], -WARM_MOST), WARM_MOST)  # exp(warm) to 3e-5 at the bound, to 1e-13 for a kelvin
+        p = 0.5 + warm * (1.0 / 6.0 + warm * (1.0 / 24.0 + warm * (1.0 / 120.0)))
+        factor = w[D_FACTOR, m] * (1.0 + warm * (1.0 + warm * p))
+        w[D_R1, m] *= factor
+        w[D_R2, m] *= factor
 
 
 @inlined

@@ -57,7 +57,8 @@ D_AMPERE, D_CHARGE, D_ETA = 50, 51, 52
 D_VOLTAGE, D_GOOD, D_SD, D_COMPARED, D_SOUND = 53, 54, 55, 56, 57
 D_HB = 58  # SD of the OCV's error at this SOC [V]
 D_POWER = 59  # and the two after
-D_OUT = 62  # the output rows follow
+D_WARM = 62  # log of what resistances were over the interval, in the mean, against what they are at its end
+D_OUT = 63  # the output rows follow
 WORK_ROWS = D_OUT + 10
 
 SOC_MARGIN = 0.05  # the mean is kept within 0 - margin and 1 + margin: beyond, the table means nothing
@@ -69,4 +70,5 @@ TIME_LIMIT_NS = 1 << 62  # differences of times within 0..limit cannot overflow
 REFERENCE_K = 298.15
 ROUNDING = 6755399441055744.0  # 1.5 * 2^52: adding and taking it away rounds to an integer
 R0_WALK_TIME = 1e-12  # relative variance per second: 3e-4 in a day, so that nothing is ever known exactly
+WARM_MOST = 0.5  # bound on D_WARM: ten kelvins between two samples; after a gap the pairs have settled anyway
 R_MIN_RELATIVE = 1e-9  # measurement variance per predicted one, see above

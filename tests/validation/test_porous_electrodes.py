@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("pybamm") is None, reason="PyBaMM is not installed: make peers"),
 ]
 
-CELL = Path(__file__).parent / "two_rc_cell.toml"
+CELL = Path(__file__).parent / "chen2020_cell.toml"
 MODEL = CellModel.model_validate(tomllib.loads(CELL.read_text(encoding="utf-8")))
 START_NS = 1_700_000_000_000_000_000
 DRAWS, NOISE_V, POLL_S = 8, 0.5e-3, 20.0

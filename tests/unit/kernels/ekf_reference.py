@@ -37,7 +37,7 @@ class Reference:
 
     def __init__(self, row: np.ndarray, par: np.ndarray, noise: np.ndarray, ocv: np.ndarray) -> None:
         self.x, self.p = row[:5].copy(), matrix(row)
-        self.current, self.phase = row[k.CURRENT], row[k.PHASE]
+        self.current, self.phase, self.t_k = row[k.CURRENT], row[k.PHASE], row[k.TEMPERATURE]
         self.par, self.noise, self.ocv = par, noise, ocv
 
     def factor(self, t_k: float) -> float:
@@ -45,7 +45,7 @@ class Reference:
 
     def predict(self, dt: float, current: float, charge: float, t_k: float) -> None:
         par, w = self.par, self.noise
-        f = self.factor(t_k)
+        f = np.sqrt(self.factor(self.t_k) * self.factor(t_k))  # 1 / T half way between the samples
         step = current - self.current
         i_mean = (current + self.current) / 2
         spread = step**2 / 12
@@ -97,7 +97,7 @@ class Reference:
         self.x = self.x + gain[:5] * nu
         keep = np.eye(6) - np.outer(gain, h)
         self.p = keep @ self.p @ keep.T + r * np.outer(gain, gain)  # Joseph's form
-        self.current = current
+        self.current, self.t_k = current, t_k
         return float(nu), float(np.sqrt(s))
 
 

@@ -94,6 +94,17 @@ def test_worked_prediction() -> None:
     assert np.isnan(bank.out[k.OUT_INNOVATION, 0])
 
 
+def test_a_jump_of_temperature_is_bounded() -> None:
+    """50 K between two samples: the pairs count half of it, within 1 %; the ohmic part all of it."""
+    bank = Bank(1)
+    bank.sample(0.0, 3.6, 0.0, 283.15)
+    par = bank.par[0]
+    bank.sample(10.0, 9.0, 1.0, 333.15, charge=10.0)
+    mean = np.exp(par[k.PAR_EA] * (0.5 / 333.15 + 0.5 / 283.15 - 1 / 298.15))
+    decay = np.exp(-10.0 * par[k.PAR_RATE1])
+    assert bank.out[k.OUT_U1, 0] == pytest.approx(mean * par[k.PAR_R1] * (1 - decay), rel=0.01)
+
+
 def test_agrees_with_full_matrices() -> None:
     """Uneven steps, steps of current, counters present or not, gaps, temperatures, a raw and a formed cell."""
     rng = np.random.default_rng(7)
@@ -102,11 +113,12 @@ def test_agrees_with_full_matrices() -> None:
     assert set(bank.state[:, k.PHASE]) == {k.RAW, k.FORMED}
     cells = [Reference(bank.state[i], bank.par[i], bank.noise, LEVELS) for i in range(24)]
     current = np.full(24, 0.2)
+    t_k = 298.15 + np.linspace(-10, 20, 24)
     for _ in range(150):
         dt = np.round(rng.choice([1.0, 20.0, 19.5, 600.0], 24, p=[0.4, 0.3, 0.2, 0.1]), 3)
         current = np.where(rng.random(24) < 0.2, rng.uniform(-1, 1, 24), current)
         current[:4] = np.abs(current[:4])  # raw cells are charged: below the table is no voltage to compare with
-        t_k = 298.15 + rng.uniform(-10, 20, 24)
+        t_k = t_k + rng.uniform(-2, 2, 24)
         charge = np.where(rng.random(24) < 0.5, current * dt * rng.uniform(0.9, 1.1, 24), np.nan)
         grade = (rng.random(24) < 0.1).astype(np.uint8)
         nu = np.empty((2, 24))
