@@ -136,7 +136,8 @@ class _Controller:
         stages = self._build_stages()
         self._drivers = {
             d.id: make_driver(
-                loaded, d.id, self._clock, partial(self._view.observe_poll, d.id), self._gaps.newest(d.id)
+                *(loaded, d.id, self._clock, partial(self._view.observe_poll, d.id), self._gaps.newest(d.id)),
+                self._spool,
             )
             for d in loaded.file.device
         }
@@ -310,8 +311,12 @@ def make_driver(
     clock: Clock,
     on_poll: Callable[[float], None],
     newest_ns: Mapping[str, int] = MappingProxyType({}),
+    spool: Spool | None = None,
 ) -> Driver:
-    """The driver that speaks the device's protocol; only its library is imported. `newest_ns`: stamps by stream."""
+    """The driver that speaks the device's protocol; only its library is imported. `newest_ns`: stamps by stream.
+
+    `spool`: whose state keeps what a driver learns; None: it forgets that when the process ends.
+    """
     device = next(d for d in loaded.file.device if d.id == device_id)
     equipment: Equipment = loaded.equipment[device_id]
     match equipment.protocol:
@@ -322,7 +327,11 @@ def make_driver(
         case Protocol.OPCUA:
             from controller.drivers.opcua import OpcUaDriver
 
-            return OpcUaDriver(device, equipment, clock, folder=loaded.path.parent, floors_ns=newest_ns)
+            where, key = loaded.path.parent, f"driver/{device_id}"
+            driver = partial(OpcUaDriver, device, equipment, clock, folder=where, floors_ns=newest_ns)
+            if spool is None:
+                return driver()
+            return driver(learnt=spool.load_state(key), keep=lambda value: spool.save_state({key: value}))
     raise BadInputError(f"{device_id}: no driver for protocol {equipment.protocol}")
 
 

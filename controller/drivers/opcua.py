@@ -7,7 +7,8 @@ them true underneath. See docs/decisions/0005-opcua-desired-state.md.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -31,8 +32,13 @@ from controller.drivers.opcua_messages import Messages
 from controller.drivers.opcua_requests import Requests
 from controller.drivers.opcua_subscription import Subscription
 from controller.drivers.opcua_times import SourceTimes
-from controller.errors import BadInputError, DeviceLostError, DeviceRefusedError, PeerError
+from controller.errors import BadInputError, DeviceLostError, DeviceRefusedError, PeerError, StorageError
 from controller.types import Float64Array, Frame, Write
+
+log = logging.getLogger(__name__)
+
+Keep = Callable[[bytes], Awaitable[None]]
+"""Makes what the driver has learnt durable, for its successor."""
 
 _START_TIMEOUTS = 10  # request deadlines that a start may take before the first chunk of items
 
@@ -48,10 +54,12 @@ class OpcUaDriver:
         item_retry_s: float = 5.0,
         folder: Path = Path(),
         floors_ns: Mapping[str, int] = MappingProxyType({}),
+        learnt: bytes | None = None,
+        keep: Keep | None = None,
     ) -> None:
         """BadInputError where device or equipment are not for OPC UA, or a file of [device.security] cannot be used.
         `item_retry_s`: wall seconds between attempts to create items that the server refused; `folder`: line file's;
-        `floors_ns`: by stream, the newest row of an earlier process.
+        `floors_ns`: by stream, the newest row of an earlier process; `learnt`: what that one gave to `keep`.
         """
         self._folder = folder
         _ = self._credentials(device)
@@ -76,6 +84,9 @@ class OpcUaDriver:
         self._subscription: Subscription | None = None
         self._addresses = Addresses(equipment, self._options.namespace)
         self._learning: asyncio.Task[None] | None = None
+        self._kept, self._keep = learnt, keep
+        if learnt is not None and (left := self._addresses.recall(learnt)):
+            log.warning("%s: not used of the browse paths learnt earlier: %s", device.id, left)
 
     def _credentials(self, device: Device) -> Credentials | None:
         return None if device.security is None else load(device.security, self._folder, device.id)
@@ -132,18 +143,27 @@ class OpcUaDriver:
 
     async def _learn(self, requests: Requests) -> None:
         """Where the nodes hang, for the day when their identifiers change. Beside the first rows: delays none."""
-        with suppress(PeerError):  # the connection is the subscription's to judge; the next start learns on
+        # The connection is the subscription's to judge, and the disk the pipeline's; the next start learns on.
+        with suppress(PeerError, StorageError):
             await learn(requests, self._addresses)
+            memory = self._addresses.memory()
+            if self._keep is not None and memory is not None and memory != self._kept:
+                await self._keep(memory)
+                self._kept = memory
 
     async def stop(self) -> None:
         """Close what is open and leave no task behind. Rows that wait for completion leave with the next start."""
-        subscription, requests = self._subscription, self._requests
-        self._subscription = self._requests = None
+        subscription, requests, learning = self._subscription, self._requests, self._learning
+        self._subscription = self._requests = self._learning = None
         if subscription is not None:
             with suppress(Exception):
                 await subscription.close()
+        if learning is not None:
+            learning.cancel()
         if requests is not None:
             await requests.close()
+        if learning is not None:
+            await asyncio.wait([learning])
 
     async def read(self) -> Sequence[Frame]:
         """The next complete rows, in order, and a Frame of events when there are any."""

@@ -1,8 +1,9 @@
 """Where an equipment type's tags are on a server today: by node id, and by browse path once that is known. No I/O.
 
 A namespace is known by its URI; its index is looked up at each connect. A browse path, from the Objects folder on, is
-given in the equipment file or learnt from the server at the first connect, and found again at each later one: where it
-leads to another node than the identifier does, the path is right, for it is what people named.
+given in the equipment file or learnt from the server at the first connect, and found again at each later one, also of
+a later process (opcua_memory.py): where it leads to another node than the identifier does, the path is right, for it is
+what people named.
 """
 
 from __future__ import annotations
@@ -12,9 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from asyncua import ua
 
 from configs.schema import Equipment, Tag
-
-Path = tuple[tuple[str, str], ...]
-"""Namespace URI and browse name of each step."""
+from controller.drivers.opcua_memory import Path, pack, unpack
 
 _SHOWN = 3  # moved tags that an event names
 _NOWHERE = 0xFFFF  # an index that no server has: the node is unknown, and the driver says so
@@ -32,6 +31,7 @@ class Addresses:
         self.paths: dict[str, Path] = {
             name: tuple((namespace, step) for step in steps) for name, steps in self._given.items()
         }
+        self._adrift: set[str] = set()  # learnt paths that lead nowhere now: learnt anew where the node is there
         self._meant: dict[str, str] = {}  # tag with an index of its own -> that namespace's URI at the first connect
         self._known: list[str] = []
         self._found: dict[str, ua.NodeId] = {}
@@ -87,7 +87,9 @@ class Addresses:
         for name, node in found.items():
             written = self.written(self.tags[name])
             if node is None:
+                self._adrift |= {name} - self._given.keys()
                 continue
+            self._adrift.discard(name)
             if node == written:
                 self._found.pop(name, None)
                 back += self._told.pop(name, None) is not None
@@ -107,10 +109,32 @@ class Addresses:
             told.append(f"{back} of {len(self.tags)} tags have the node ids of the equipment file again")
         return told
 
+    def unknown(self) -> dict[str, ua.NodeId]:
+        """Nodes of the tags whose path is to be learnt."""
+        return {
+            name: self.node(tag) for name, tag in self.tags.items() if name not in self.paths or name in self._adrift
+        }
+
     def learn(self, name: str, path: Sequence[ua.QualifiedName]) -> None:
         """Where a tag's node is, as its own server says; what the equipment file gives stays."""
         if name not in self._given and path and all(step.NamespaceIndex < len(self._known) for step in path):
             self.paths[name] = tuple((self._known[step.NamespaceIndex], str(step.Name)) for step in path)
+            self._adrift.discard(name)
+
+    def recall(self, saved: bytes) -> str:
+        """Use what an earlier process has learnt; what of it does not fit the equipment file, in words."""
+        paths, left = unpack(saved, self._whole_addresses())
+        self.paths |= {name: path for name, path in paths.items() if name not in self._given}
+        return left
+
+    def memory(self) -> bytes | None:
+        """What was learnt, for `recall`; None: too large."""
+        learnt = {name: path for name, path in self.paths.items() if name not in self._given}
+        return pack(learnt, self._whole_addresses())
+
+    def _whole_addresses(self) -> dict[str, str]:
+        """With the namespace: the same identifier in another one is another node."""
+        return {name: f"{self._uri} {tag.address}" for name, tag in self.tags.items()}
 
 
 def _split(address: str) -> tuple[int | str | None, str]:

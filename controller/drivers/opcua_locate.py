@@ -43,7 +43,7 @@ def _local(node: Any) -> ua.NodeId:
 
 async def learn(requests: Requests, addresses: Addresses) -> None:
     """Climb from every tag whose path is not known to the Objects folder, one level of all tags at a time."""
-    nodes = {name: addresses.node(tag) for name, tag in addresses.tags.items() if name not in addresses.paths}
+    nodes = addresses.unknown()
     above: dict[ua.NodeId, tuple[ua.QualifiedName, ua.NodeId] | None] = {}
     level = list(dict.fromkeys(nodes.values()))
     for _ in range(_DEPTH):
