@@ -4,11 +4,17 @@ Exit codes: 2 for what a person must correct before anything runs, 1 for a run t
 asked for; a signal in the first moments, before there is anything to end, may have its own (130, or the signal's).
 """
 
+import logging
+import signal
 import socket
 import sqlite3
+import sys
 from contextlib import closing, suppress
 from pathlib import Path
 
+import pytest
+
+from controller import cli
 from tests.system.line import fetch, programs, until
 
 TOKEN = "secret-token-text"
@@ -39,6 +45,29 @@ def celltwin(folder: Path, *arguments: str, **environment: str) -> tuple[int, st
         code = program.process.wait(60)
         assert "Traceback" not in program.text(), program.text()
         return code, program.text()
+
+
+def celltwin_here(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
+) -> tuple[int, str]:
+    """As `celltwin`, in this process: for what is refused before another one is started. Its imports are paid once."""
+    monkeypatch.setattr(sys, "argv", ["celltwin", *arguments])
+    monkeypatch.setenv("COLUMNS", "200")
+    before = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
+    logger = logging.getLogger()
+    handlers, level = logger.handlers[:], logger.level
+    capsys.readouterr()
+    try:
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+        logger.handlers[:] = handlers
+        logger.setLevel(level)
+    printed = capsys.readouterr()
+    assert isinstance(end.value.code, int)
+    return end.value.code, printed.out + printed.err
 
 
 def only_message(output: str) -> str:
