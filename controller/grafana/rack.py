@@ -6,7 +6,7 @@ from typing import Any
 
 from grafana_foundation_sdk.builders.dashboard import Row
 
-from controller.grafana import frame, panels
+from controller.grafana import frame, panels, rack_slow
 from controller.grafana.influxql import CELL, CHANNEL, DEVICE, LINE, LOT, InfluxQuery, latest, tag, tag_values, trend
 from controller.grafana.line import RACK_COLOURS
 from twin.grading import GRADE_NUMBERS, WHY_WORDS
@@ -47,6 +47,9 @@ def build() -> Any:
         built = built.with_panel(panel)
     built = built.with_row(Row("When steps end"))
     for panel in (_pulses(), _rests(), _newest_pulses(), _grades()):
+        built = built.with_panel(panel)
+    built = built.with_row(Row("Slow steps"))
+    for panel in rack_slow.build():
         built = built.with_panel(panel)
     built = built.with_row(Row("All channels"))
     for panel in (_resistances(), _capacities(), _discharged(), _worst()):

@@ -27,25 +27,34 @@ pytestmark = [pytest.mark.system, pytest.mark.influx]
 
 DASHBOARDS = Path(__file__).resolve().parents[2] / "deploy" / "grafana" / "dashboards"
 NAME = "celltwin"
-RUNS = ((5.0, (b"cell_state", b"web_loading", b"coater_profile")), (2.0, (b"gap", b"cell_grade")))
+RUNS = (
+    (2.0, (b"cell_state", b"web_loading", b"coater_profile")),
+    (1.0, (b"gap", b"cell_grade", b"cell_dqdv", b"cell_esoh", b"cell_ocv")),
+)
 """Wall seconds that each run of the controller lasts after these streams have reached the sink."""
 MAX_POINTS = 600
 FORMATION = """kind = "formation"
 name = "short"
-title = "Charge, pulse and rest in less than two hours, so that steps end and the tray is graded within the test"
+title = "A charge, then a cycle at 1 C from limit to limit in three hours: steps end, and the tray is graded"
 programme_id = 7
 step = [
-  { mode = "rest", duration_s = 1800, cycle = 1 },
-  { mode = "cc_charge", current_a = 2.5, voltage_limit_v = 4.2, duration_s = 3000, cycle = 1 },
-  { mode = "rest", duration_s = 900, cycle = 1 },
-  { mode = "pulse", current_a = 5.0, duration_s = 120, cycle = 1 },
-  { mode = "rest", duration_s = 900, cycle = 1 },
+  { mode = "rest", duration_s = 2400, cycle = 1 },
+  { mode = "cc_charge", current_a = 5.0, voltage_limit_v = 4.2, duration_s = 1500, cycle = 1 },
+  { mode = "cc_discharge", current_a = 5.0, voltage_limit_v = 2.5, duration_s = 1500, cycle = 1 },
+  { mode = "cc_charge", current_a = 5.0, voltage_limit_v = 4.2, duration_s = 4000, cycle = 2 },
+  { mode = "rest", duration_s = 300, cycle = 2 },
+  { mode = "cc_discharge", current_a = 5.0, voltage_limit_v = 2.5, duration_s = 4000, cycle = 2 },
+  { mode = "rest", duration_s = 600, cycle = 2 },
 ]
 """
+CELLS = 'cell = "lgm50_21700"'
+# The controller's pause falls into the rest, the charge or the discharge of cycle 1: cycle 2 must be seen whole.
+SLOW_CELLS = f"{CELLS}, slow_c_rate = 1.0"
+"""So that a step counts as slow which ends within the test."""
 GRADED_S = 180.0
 """Wall seconds for the whole programme, also where the kernels of the events still compile."""
-SPEED = "240"
-"""A quarter of the sample line's: a busy machine still polls often enough for the resistance at 30 s."""
+SPEED = "360"
+"""A third of the sample line's: a busy machine still polls often enough for the resistance at 30 s."""
 
 
 def _free_port() -> int:
@@ -110,6 +119,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     sink = f'url = "http://127.0.0.1:{box.server_port}"\nbucket = "{NAME}"\norg = "x"\ntoken_env = "TEST_TOKEN"'
     line = line_file(folder, _free_port, **{"sinks.influxdb": sink})
     own_formation(line, FORMATION)
+    assert line.read_text().count(CELLS) == 1
+    line.write_text(line.read_text().replace(CELLS, SLOW_CELLS))
     token = {"TEST_TOKEN": "any"}
     try:
         with programs(folder) as started:
