@@ -25,19 +25,27 @@ COLUMNS = (
 JOB = {"web_speed_sp_m_s": 0.1, "pump_rate_sp_ml_s": 3.25, "length_sp_m": 2e4, "coater_command": 1}
 
 
-def coater_frames(seed: int, hours: float, pump: tuple[float, float] | None = None) -> Iterator[Frame]:
-    """A Frame each 10 s; `pump`: hour from which the pump delivers so many times as much."""
+def started_coater(seed: int) -> Coater:
+    """At time 0, told to coat."""
     equipment = Path(configs.__file__).parent / "equipment" / "slot_die_coater.toml"
     machine = Coater(Equipment.model_validate(tomllib.loads(equipment.read_text())), 0, seed)
     machine.write("zone_temperature_sp_c", np.array([80.0, 105.0, 120.0, 95.0]))
     for tag, number in (JOB | {"coater_command_seq": 1}).items():
         machine.write(tag, np.array([float(number)]))
-    for second in range(10, round(hours * 3600) + 1, 10):
-        if pump is not None and second == round(pump[0] * 360) * 10:
-            machine.write("pump_rate_sp_ml_s", np.array([3.25 * pump[1]]))
+    return machine
+
+
+def gauge_frames(machine: Coater, begin_h: float, end_h: float) -> Iterator[Frame]:
+    """A Frame each 10 s of a coater that has come to `begin_h`."""
+    for second in range(round(begin_h * 3600) + 10, round(end_h * 3600) + 1, 10):
         machine.advance(second * S)
         outputs = machine.outputs()
         yield frame(second * S, {name: np.asarray(outputs[name], dtype=np.float64) for name in COLUMNS})
+
+
+def coater_frames(seed: int, hours: float) -> Iterator[Frame]:
+    """From the start."""
+    return gauge_frames(started_coater(seed), 0.0, hours)
 
 
 def frame(
