@@ -83,7 +83,7 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, 
     folder = tmp_path_factory.mktemp("simulated")
     line = line_file(folder, pick)
     with programs(folder) as started:
-        simulate = started.start("simulate", str(line), "--speed", "480", "--out", str(folder / "run"))
+        simulate = started.start("simulate", str(line), "--speed", "120", "--out", str(folder / "run"))
         simulate.wait_for("plant time runs")
         base = json.loads((folder / "run" / "simulation.json").read_text())
         yield line, f"{base['plant_start_ns']},{base['wall_start_ns']},{base['speed']}"
