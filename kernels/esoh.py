@@ -2,10 +2,12 @@
 
     v(z) = Up(y) - Un(x) + R i,   x = x_0 + z (x_100 - x_0),   y = y_0 + z (y_100 - y_0)
 
-with z the charge from the discharged (0) to the charged end (1) of the curve: Dubarry et al., J. Power Sources 219
-(2012) 204; Mohtat et al., J. Electrochem. Soc. 166 (2019) A2566. In a blended negative electrode graphite and silicon
-hold one potential and share the charge: x = (1 - f) G(t) + f S(t), Un = g(t), G and S the stoichiometries of both
-at the potential g(t); G(t) = t wherever graphite holds lithium, so that the equation is solvable where g is flat.
+with z the charge from the discharged (0) to the charged end (1) of the curve, for each electrode as its particles'
+surfaces show it (twin/polarisation.py), and each electrode's charge transfer added where it is known: Dubarry et al.,
+J. Power Sources 219 (2012) 204; Mohtat et al., J. Electrochem. Soc. 166 (2019) A2566. In a blended negative electrode
+graphite and silicon hold one potential and share the charge: x = (1 - f) G(t) + f S(t), Un = g(t), G and S the
+stoichiometries of both at the potential g(t); G(t) = t wherever graphite holds lithium, so that the equation is
+solvable where g is flat.
 
 Covariance: the model's errors are smooth, so residuals are correlated and (J'J)^-1 s^2 is far too small. Residuals are
 taken as a first-order autoregression with correlations R_ij = rho^|i-j|, and the covariance of ordinary least squares
@@ -23,9 +25,11 @@ from numpy.typing import NDArray
 from kernels import status
 from kernels._jit import contracted_helper, contracted_kernel
 from kernels.esoh_descent import (
+    CURRENT,
     FRACTION,
     HIGH,
     LOW,
+    N_OHM,
     PARAMETERS,
     X0,
     X100,
@@ -51,6 +55,7 @@ VOLTAGE_LIMIT_V = 100.0
 RIVAL = 9.0  # a minimum elsewhere whose sum of squares is larger by less than this per degree is as good: 3 sigma
 POLISHED = 3  # starts that are finished
 NEAR = 0.005  # window ends closer than this are the same minimum
+AHEAD = 0.5  # of the charge: what an electrode's surface may be ahead of its mean
 OHMIC_MAX_V = 0.2  # no slow curve has more; R = 0.8 ohm and a positive window of half the width mimic one poorly
 # Every which point and how many steps, for a start and for the end. An array, because Numba compiles a function once
 # more for each literal that it is called with.
@@ -72,14 +77,12 @@ def _positive_at(pos: F, pos_grid: F, potential: float) -> float:
 
 
 @contracted_helper
-def _begin(
-    p: F, start: F, current: float, z: F, v: F, pos: F, pos_grid: F, neg: F, neg_grid: F, out: F, jac: F
-) -> None:
+def _begin(p: F, start: F, load: F, z: F, v: F, pos: F, pos_grid: F, neg: F, neg_grid: F, out: F, jac: F) -> None:
     """A start (x_0, x_100, f) with the positive window that makes both ends' voltages right."""
     n = z.shape[0]
     p[X0], p[X100], p[FRACTION], p[R] = start[0], start[1], start[2], 0.0
     p[Y0], p[Y100] = 0.5, 0.5
-    model(p, current, z, n - 1, pos, pos_grid, neg, neg_grid, out, jac)
+    model(p, load, z, n - 1, pos, pos_grid, neg, neg_grid, out, jac)
     middle = pos_grid[0] + 0.5 * pos_grid[1] * (pos.shape[0] - 1)
     k = pos.shape[0] // 2
     offset = pos[k, 0] + (0.5 - middle) * pos[k, 1]
@@ -88,17 +91,22 @@ def _begin(
 
 
 @contracted_helper
-def _usable(z: F, v: F, current: float) -> bool:
+def _usable(z: F, v: F, load: F) -> bool:
     """Whether a curve can be fitted at all: enough finite points, charge in rising order from end to end."""
     n = z.shape[0]
-    if n < LEAST_POINTS or not math.isfinite(current) or abs(current) > 1e6:
+    if n < LEAST_POINTS or not abs(load[CURRENT]) <= 1e6:
         return False
-    for i in range(n):
-        if not (abs(v[i]) <= VOLTAGE_LIMIT_V and 0.0 <= z[i] <= 1.0):
+    for side in range(2):
+        if not 0.0 <= load[N_OHM + side] <= 1e6:
             return False
-        if i > 0 and not (z[i] >= z[i - 1]):
+        for i in range(n):
+            if not (abs(v[i]) <= VOLTAGE_LIMIT_V and -AHEAD <= z[i, side] <= 1.0 + AHEAD):
+                return False
+            if i > 0 and not (z[i, side] >= z[i - 1, side]):
+                return False
+        if not z[n - 1, side] - z[0, side] > 0.5:
             return False
-    return bool(z[n - 1] - z[0] > 0.5)
+    return True
 
 
 @contracted_helper
@@ -112,7 +120,7 @@ def _near(a: F, b: F) -> bool:
 
 @contracted_helper
 def _search(
-    current: float, z: F, v: F, starts: F, free: NDArray[np.bool_], pos: F, pos_grid: F, neg: F, neg_grid: F,
+    load: F, z: F, v: F, starts: F, free: NDArray[np.bool_], pos: F, pos_grid: F, neg: F, neg_grid: F,
     out: F, jac: F, work: F, p: F, rival: F,
 ) -> tuple[float, float, int]:  # fmt: skip
     """Fills the minimum `p` and the next best `rival`; returns their sums of squares (inf: none) and p's steps.
@@ -126,9 +134,9 @@ def _search(
     tried, cost = np.empty((s, PARAMETERS)), np.empty(s)
     stride = STAGES[COARSE, 0] if z.shape[0] >= STAGES[COARSE, 0] * 50 else every
     for k in range(s):
-        _begin(tried[k], starts[k], current, z, v, pos, pos_grid, neg, neg_grid, out, jac)
+        _begin(tried[k], starts[k], load, z, v, pos, pos_grid, neg, neg_grid, out, jac)
         cost[k], _ = descend(
-            tried[k], current, z, v, stride, STAGES[COARSE, 1], free, pos, pos_grid, neg, neg_grid, out, jac, work
+            tried[k], load, z, v, stride, STAGES[COARSE, 1], free, pos, pos_grid, neg, neg_grid, out, jac, work
         )
         if not math.isfinite(cost[k]):
             cost[k] = math.inf
@@ -145,7 +153,7 @@ def _search(
             continue
         finished += 1
         total, taken = descend(
-            tried[k], current, z, v, every, STAGES[FINE, 1], free, pos, pos_grid, neg, neg_grid, out, jac, work
+            tried[k], load, z, v, every, STAGES[FINE, 1], free, pos, pos_grid, neg, neg_grid, out, jac, work
         )
         if total < best:
             rival_cost = best
@@ -161,7 +169,7 @@ def _search(
 
 @contracted_helper
 def _linearised(
-    p: F, current: float, z: F, v: F, free: NDArray[np.bool_], pos: F, pos_grid: F, neg: F, neg_grid: F,
+    p: F, load: F, z: F, v: F, free: NDArray[np.bool_], pos: F, pos_grid: F, neg: F, neg_grid: F,
     out: F, jac: F, work: F,
 ) -> bool:  # fmt: skip
     """Residuals in `out`, derivatives in `jac` and the inverse of J'J in work[1] at p; False: the data do not settle p.
@@ -171,7 +179,7 @@ def _linearised(
     if p[FRACTION] <= LOW[FRACTION]:
         free[FRACTION] = False
     every = STAGES[FINE, 0]
-    model(p, current, z, every, pos, pos_grid, neg, neg_grid, out, jac)
+    model(p, load, z, every, pos, pos_grid, neg, neg_grid, out, jac)
     normal(v, out, jac, every, work[0], work[4, 0])
     for i in range(z.shape[0]):
         out[i] = v[i] - out[i]
@@ -213,15 +221,15 @@ def _ambiguous(p: F, best: float, rival: F, rival_cost: float, degrees: float, c
 
 @contracted_kernel
 def esoh_batch(
-    z: F, v: F, offsets: Ints, current: F, starts: F, pos: F, pos_grid: F, neg: F, neg_grid: F,
+    z: F, v: F, offsets: Ints, loads: F, starts: F, pos: F, pos_grid: F, neg: F, neg_grid: F,
     rows: F, covariances: F, codes: NDArray[np.uint8],
 ) -> None:  # fmt: skip
-    """Fits n curves that lie one behind the other: curve k is offsets[k] to offsets[k + 1] of z and v.
+    """Fits n curves that lie one behind the other: curve k is offsets[k] to offsets[k + 1] of z (m, 2) and v (m,).
 
-    `starts` (s, 3): x_0, x_100, f. `pos` (m, 2): values and slopes on the uniform grid (low, step), falling; `neg` the
-    same or blended (m, 6): see `_blend`. Fills rows (n, 10): x_0, x_100, y_0, y_100, R, f, RMSE, rho, degrees of
-    freedom, steps; covariances (n, 6, 6) and codes (n,). What a code other than OK withholds is NaN. Not fitted, so
-    with a variance of zero: R without current, f without a blend or at its bound of zero.
+    loads (n, 3): see `model`. `starts` (s, 3): x_0, x_100, f. `pos` (m, 2): values and slopes on the uniform grid (low,
+    step), falling; `neg` the same or blended (m, 6): see `_blend`. Fills rows (n, 10): x_0, x_100, y_0, y_100, R, f,
+    RMSE, rho, degrees of freedom, steps; covariances (n, 6, 6) and codes (n,). What a code other than OK withholds is
+    NaN. Not fitted, so with a variance of zero: R without current, f without a blend or at its bound of zero.
     """
     work, free = np.zeros((5, PARAMETERS, PARAMETERS)), np.ones(PARAMETERS, dtype=np.bool_)
     p, rival = np.empty(PARAMETERS), np.empty(PARAMETERS)
@@ -231,16 +239,16 @@ def esoh_batch(
             row[j] = math.nan
         _withhold(row, covariances[n])
         codes[n] = status.BAD_INPUT
-        if not (0 <= first <= last <= z.shape[0]) or not _usable(z[first:last], v[first:last], current[n]):
+        if not (0 <= first <= last <= z.shape[0]) or not _usable(z[first:last], v[first:last], loads[n]):
             continue
-        at, volts = z[first:last], v[first:last]
+        at, volts, load = z[first:last], v[first:last], loads[n]
         out, jac = np.empty(last - first), np.zeros((last - first, PARAMETERS))
         for j in range(PARAMETERS):
             free[j] = True
-        free[R] = current[n] != 0.0
+        free[R] = load[CURRENT] != 0.0
         free[FRACTION] = neg.shape[1] == 6
         best, rival_cost, steps = _search(
-            current[n], at, volts, starts, free, pos, pos_grid, neg, neg_grid, out, jac, work, p, rival
+            load, at, volts, starts, free, pos, pos_grid, neg, neg_grid, out, jac, work, p, rival
         )
         codes[n] = status.NOT_IDENTIFIABLE
         if not math.isfinite(best):
@@ -248,17 +256,17 @@ def esoh_batch(
         row[RMSE], row[STEPS] = math.sqrt(best / (last - first)), float(steps)
         if row[RMSE] > RMSE_MAX_V:
             codes[n] = status.OUTLIER
-        elif steps >= 0 and _linearised(p, current[n], at, volts, free, pos, pos_grid, neg, neg_grid, out, jac, work):
+        elif steps >= 0 and _linearised(p, load, at, volts, free, pos, pos_grid, neg, neg_grid, out, jac, work):
             row[RHO], row[DEGREES] = spread(jac, out, free, work[1], RHO_MAX, covariances[n])
             if _known(covariances[n]) and not _ambiguous(
-                p, best, rival, rival_cost, row[DEGREES], covariances[n], current[n]
+                p, best, rival, rival_cost, row[DEGREES], covariances[n], load[CURRENT]
             ):
                 codes[n] = status.OK
                 for j in range(PARAMETERS):
                     row[j] = p[j]
                 if neg.shape[1] != 6:
                     row[FRACTION] = math.nan
-                if current[n] == 0.0:
+                if load[CURRENT] == 0.0:
                     row[R] = math.nan
             else:
                 _withhold(row, covariances[n])
@@ -272,6 +280,7 @@ def warm_up() -> None:
     for width in (2, 6):
         neg = np.array([[1.0, -0.9, 0.0, 1.0, 0.0, 1.0], [0.1, -0.9, 1.0, 1.0, 1.0, 1.0]])[:, :width].copy()
         esoh_batch(
-            z, z + 3.0, np.array([0, LEAST_POINTS]), np.ones(1), np.array([[0.02, 0.9, 0.1]]), falling, grid, neg, grid,
+            np.stack((z, z), axis=1), z + 3.0, np.array([0, LEAST_POINTS]), np.ones((1, 3)),
+            np.array([[0.02, 0.9, 0.1]]), falling, grid, neg, grid,
             np.empty((1, OUTPUTS)), np.empty((1, PARAMETERS, PARAMETERS)), np.empty(1, dtype=np.uint8),
         )  # fmt: skip

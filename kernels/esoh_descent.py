@@ -15,6 +15,9 @@ X0, X100, Y0, Y100, R, FRACTION = 0, 1, 2, 3, 4, 5
 PARAMETERS = 6
 LOW = np.array([-0.05, 0.05, 0.05, -0.05, -1e6, 0.0])
 HIGH = np.array([0.95, 1.10, 1.10, 0.95, 1e6, 0.6])
+CURRENT, N_OHM, P_OHM = 0, 1, 2  # of a curve's load
+THERMAL_V = 8.314462618 * 298.15 / 96485.33212  # RT/F at 25 C
+EDGE = 0.002
 
 
 @inlined
@@ -69,23 +72,49 @@ def _blend(neg: F, f: float, x: float, k: int) -> tuple[int, float, float, float
     return k, un, un_slope, -un_slope * (apart + min(max(t, 0.0), 1.0) * (next_apart - apart))
 
 
+@inlined
+def _transfer(current: float, ohm: float, at: float) -> tuple[float, float]:
+    """Charge-transfer overpotential and its slope over the stoichiometry `at`; `ohm` at half full, small currents.
+
+    Butler-Volmer with equal coefficients, 2 RT/F asinh(j / 2 j0), and j0 as sqrt(at (1 - at)): Doyle et al., J.
+    Electrochem. Soc. 140 (1993) 1526. Flat beyond EDGE, where no cell is.
+    """
+    if ohm == 0.0:
+        return 0.0, 0.0
+    held = min(max(at, EDGE), 1.0 - EDGE)
+    room = held * (1.0 - held)
+    u = current * ohm * 0.25 / (THERMAL_V * math.sqrt(room))
+    root = math.sqrt(1.0 + u * u)
+    eta = 2.0 * THERMAL_V * math.copysign(math.log(abs(u) + root), u)
+    slope = 0.0 if at != held else -THERMAL_V * u * (1.0 - 2.0 * held) / (room * root)
+    return eta, slope
+
+
 @contracted_kernel
-def model(p: F, current: float, z: F, stride: int, pos: F, pos_grid: F, neg: F, neg_grid: F, out: F, jac: F) -> None:
-    """Voltage `out` (n,) and its derivatives `jac` (n, 6) at every `stride`th of z (n,); the others are not touched."""
-    f = p[FRACTION]
+def model(p: F, load: F, z: F, stride: int, pos: F, pos_grid: F, neg: F, neg_grid: F, out: F, jac: F) -> None:
+    """Voltage `out` (n,) and its derivatives `jac` (n, 6) at every `stride`th of z (n, 2); others are not touched.
+
+    z: charge as the negative and the positive electrode's surface shows it. load (3,): CURRENT, N_OHM, P_OHM.
+    """
+    f, current = p[FRACTION], load[CURRENT]
     blended = neg.shape[1] == 6
     k, _ = _cell(neg.shape[0], neg_grid, p[X0])
     for i in range(0, z.shape[0], stride):
-        up, up_slope = _one(pos, pos_grid, p[Y0] + z[i] * (p[Y100] - p[Y0]))
-        x = p[X0] + z[i] * (p[X100] - p[X0])
+        zn, zp = z[i, 0], z[i, 1]
+        y, x = p[Y0] + zp * (p[Y100] - p[Y0]), p[X0] + zn * (p[X100] - p[X0])
+        up, up_slope = _one(pos, pos_grid, y)
         by_fraction = 0.0
         if blended:
             k, un, un_slope, by_fraction = _blend(neg, f, x, k)
         else:
             un, un_slope = _one(neg, neg_grid, x)
-        out[i] = up - un + current * p[R]
-        jac[i, X0], jac[i, X100] = -un_slope * (1.0 - z[i]), -un_slope * z[i]
-        jac[i, Y0], jac[i, Y100] = up_slope * (1.0 - z[i]), up_slope * z[i]
+        eta_n, eta_n_slope = _transfer(current, load[N_OHM], x)
+        eta_p, eta_p_slope = _transfer(current, load[P_OHM], y)
+        out[i] = up - un + current * p[R] + eta_n + eta_p
+        un_slope -= eta_n_slope
+        up_slope += eta_p_slope
+        jac[i, X0], jac[i, X100] = -un_slope * (1.0 - zn), -un_slope * zn
+        jac[i, Y0], jac[i, Y100] = up_slope * (1.0 - zp), up_slope * zp
         jac[i, R], jac[i, FRACTION] = current, -by_fraction
 
 
@@ -158,7 +187,7 @@ def inverted(a: F, free: NDArray[np.bool_], out: F, work: F) -> bool:
 
 @contracted_helper
 def descend(
-    p: F, current: float, z: F, v: F, stride: int, most: int, free: NDArray[np.bool_],
+    p: F, load: F, z: F, v: F, stride: int, most: int, free: NDArray[np.bool_],
     pos: F, pos_grid: F, neg: F, neg_grid: F, out: F, jac: F, work: F,
 ) -> tuple[float, int]:  # fmt: skip
     """Levenberg-Marquardt within LOW and HIGH from `p`, which it moves; sum of squares and steps (-1: not settled).
@@ -169,7 +198,7 @@ def descend(
     a, g, damped, inverse, trial = work[0], work[4, 0], work[1], work[2], work[4, 1]
     moving = np.empty(PARAMETERS, dtype=np.bool_)
     points = (z.shape[0] + stride - 1) // stride
-    model(p, current, z, stride, pos, pos_grid, neg, neg_grid, out, jac)
+    model(p, load, z, stride, pos, pos_grid, neg, neg_grid, out, jac)
     best = normal(v, out, jac, stride, a, g)
     damping = 1e-3
     for step in range(most):
@@ -192,7 +221,7 @@ def descend(
                     trial[j] = min(max(p[j] + move, LOW[j]), HIGH[j])
                 if expected <= 1e-6 * best / points or best <= 1e-20 * points:
                     return best, step
-                model(trial, current, z, stride, pos, pos_grid, neg, neg_grid, out, jac)
+                model(trial, load, z, stride, pos, pos_grid, neg, neg_grid, out, jac)
                 total = 0.0
                 for i in range(0, z.shape[0], stride):
                     total += (v[i] - out[i]) ** 2

@@ -1,7 +1,8 @@
 """Electrode windows of a cell from a slow charge or discharge, and what two of them say about ageing. No files.
 
 Current is positive in charge. x and y are the lithium stoichiometries of the negative and the positive electrode at the
-discharged (0) and charged (100) end of the measured curve, on the scale of the half-cell tables. Practical N/P is
+discharged (0) and charged (100) end of the measured curve, on the scale of the half-cell tables: mean ones where the
+electrodes' diffusion is known (twin/polarisation.py), else those of the particles' surfaces. Practical N/P is
 1 + C_n (1 - x_100) / Q, the room that is left in the negative electrode: Weng et al., arXiv:2303.07088.
 """
 
@@ -22,6 +23,8 @@ from kernels.esoh_descent import model as model_kernel
 from kernels.esoh_sweep import even_points as even_points_kernel
 from kernels.esoh_sweep import find_sweep as find_sweep_kernel
 from twin.halfcell import HalfCell, Table, blended_table, table
+from twin.inventory import Ageing, contents, losses, spread
+from twin.polarisation import CAUSES, NONE, Polarisation
 
 Float64Array = NDArray[np.float64]
 C_PER_AH = 3600.0
@@ -45,6 +48,7 @@ class Electrodes:
     positive: HalfCell
     negative: HalfCell
     silicon: HalfCell | None = None
+    polarisation: Polarisation = NONE
 
     def tables(self) -> tuple[Table, Table]:
         """Positive and negative table for the kernel."""
@@ -73,7 +77,8 @@ class SlowCurve:
 class Windows:
     """One fit. NaN where `reason` says why, or where the figure was not fitted (silicon without a blend).
 
-    SDs hold noise and the model's own smooth errors as its residuals show them; not a wrong half-cell table.
+    SDs hold noise, the model's own smooth errors as its residuals show them, and what is not known of diffusion and
+    charge transfer; not a wrong half-cell table, and not diffusion where nothing is said of it (`of_mean` False).
     """
 
     x_0: float
@@ -101,6 +106,8 @@ class Windows:
     charge_ah: float
     covariance: Float64Array  # (6, 6): x_0, x_100, y_0, y_100, R, f; zero rows for what was not fitted
     status: int
+    of_mean: bool  # stoichiometries are the particles' means; False: their surfaces'
+    shifts: Float64Array  # (4, 6): what one SD of each cause in twin/polarisation.py moves; part of the covariance
 
     @property
     def identifiable(self) -> bool:
@@ -112,17 +119,13 @@ class Windows:
         """Why there are no windows; empty where there are."""
         return REASONS.get(self.status, codes.name(self.status))
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Ageing:
-    """Losses between two fits as fractions of the first; SDs take the two fits' errors as independent."""
-
-    lithium_loss: float  # LLI
-    lithium_loss_sd: float
-    negative_loss: float  # LAM of the negative electrode
-    negative_loss_sd: float
-    positive_loss: float
-    positive_loss_sd: float
+    @property
+    def inventory(self) -> Float64Array:
+        """Lithium, negative and positive capacity [Ah] (3, 6): value, SD without `shifts`, what each shift moves."""
+        values, gradient = contents(self.x_0, self.x_100, self.y_0, self.y_100, self.charge_ah)
+        own = self.covariance - self.shifts.T @ self.shifts
+        sds = [spread(row, own) for row in gradient]
+        return np.column_stack((values, sds, gradient @ self.shifts[:, :4].T))
 
 
 def slow_curve(
@@ -167,19 +170,24 @@ def fit_curves(
     n = len(curves)
     offsets = np.zeros(n + 1, dtype=np.int64)
     offsets[1:] = np.cumsum([c.z.size for c in curves])
-    z = np.concatenate([c.z for c in curves]) if n else np.empty(0)
-    v = np.concatenate([c.voltage_v for c in curves]) if n else np.empty(0)
+    known = electrodes.polarisation
+    z = np.concatenate([np.empty((0, 2)), *(known.seen(c.z, c.current_a, c.charge_c) for c in curves)])
+    v = np.concatenate([np.empty(0), *(c.voltage_v for c in curves)])
     rows, covariances = np.empty((n, layout.OUTPUTS)), np.empty((n, PARAMETERS, PARAMETERS))
     code = np.empty(n, dtype=np.uint8)
-    current = np.array([c.current_a for c in curves], dtype=np.float64)
+    loads = np.array([known.load(c.current_a) for c in curves], dtype=np.float64).reshape(n, 3)
     esoh_batch_kernel(
-        z, v, offsets, current, np.ascontiguousarray(starts, dtype=np.float64),
+        z, v, offsets, loads, np.ascontiguousarray(starts, dtype=np.float64),
         pos.values, pos.grid, neg.values, neg.grid, rows, covariances, code,
     )  # fmt: skip
-    return [
-        _windows(rows[k], covariances[k], c.charge_c / C_PER_AH, int(code[k] if c.status == codes.OK else c.status))
-        for k, c in enumerate(curves)
-    ]
+    found = []
+    for k, c in enumerate(curves):
+        status = int(code[k] if c.status == codes.OK else c.status)
+        shifts = np.zeros((CAUSES, PARAMETERS))
+        if status == codes.OK and known != NONE:
+            shifts = _shifts(rows[k, :PARAMETERS], covariances[k], c, known, pos, neg)
+        found.append(_windows(rows[k], covariances[k], shifts, c.charge_c / C_PER_AH, status, known.of_mean))
+    return found
 
 
 def fit_curve(curve: SlowCurve, electrodes: Electrodes, starts: Float64Array | None = None) -> Windows:
@@ -193,55 +201,64 @@ def fitted_voltage(curve: SlowCurve, fit: Windows, electrodes: Electrodes) -> Fl
         raise ValueError(f"no windows: {fit.reason}")
     pos, neg = electrodes.tables()
     fitted = (fit.x_0, fit.x_100, fit.y_0, fit.y_100, fit.resistance_ohm, fit.silicon_fraction)
-    p = np.nan_to_num(np.array(fitted))
+    return _voltage(np.array(fitted), curve, electrodes.polarisation, pos, neg)[0]
+
+
+def _voltage(
+    p: Float64Array, curve: SlowCurve, known: Polarisation, pos: Table, neg: Table
+) -> tuple[Float64Array, Float64Array]:
+    """Voltage (m,) and its derivatives (m, 6); parameters that were not fitted may be NaN."""
+    z, load = known.seen(curve.z, curve.current_a, curve.charge_c), np.array(known.load(curve.current_a))
     out, derivatives = np.empty(curve.z.size), np.empty((curve.z.size, PARAMETERS))
-    model_kernel(p, curve.current_a, curve.z, 1, pos.values, pos.grid, neg.values, neg.grid, out, derivatives)
+    model_kernel(np.nan_to_num(p), load, z, 1, pos.values, pos.grid, neg.values, neg.grid, out, derivatives)
+    return out, derivatives
+
+
+def _shifts(
+    p: Float64Array, covariance: Float64Array, curve: SlowCurve, known: Polarisation, pos: Table, neg: Table
+) -> Float64Array:
+    """What one SD of each cause moves the fitted parameters by: (J'J)^-1 J' of what it moves the voltage by."""
+    out = np.zeros((CAUSES, PARAMETERS))
+    free = np.flatnonzero(np.diag(covariance) > 0.0)
+    voltage, derivatives = _voltage(p, curve, known, pos, neg)
+    jac = derivatives[:, free]
+    moved = np.zeros((curve.z.size, CAUSES))
+    for k, other in enumerate(known.varied()):
+        if other is not None:
+            moved[:, k] = _voltage(p, curve, other, pos, neg)[0] - voltage
+    out[:, free] = np.linalg.solve(jac.T @ jac, jac.T @ moved).T
     return out
 
 
-def _sd(gradient: Sequence[float], covariance: Float64Array) -> float:
-    """SD of a function of the four window ends, by its gradient."""
-    g = np.asarray(gradient)
-    return math.sqrt(max(float(g @ covariance[:4, :4] @ g), 0.0))
-
-
-def _windows(row: Float64Array, covariance: Float64Array, charge_ah: float, status: int) -> Windows:
+def _windows(
+    row: Float64Array, own: Float64Array, shifts: Float64Array, charge_ah: float, status: int, of_mean: bool
+) -> Windows:
     x0, x1, y0, y1, r, f = (float(p) for p in row[:PARAMETERS])
+    covariance = own + shifts.T @ shifts
     sd = [math.sqrt(d) if d > 0.0 else math.nan for d in np.diag(covariance)]
-    n_to_p = negative = positive = lithium = math.nan
+    n_to_p = lithium = negative = positive = math.nan
     spreads = [math.nan] * 4
     if status == codes.OK:
-        dx, dy = x1 - x0, y0 - y1
-        negative, positive = charge_ah / dx, charge_ah / dy
-        n_to_p, lithium = 1.0 + (1.0 - x1) / dx, x0 * negative + y0 * positive
-        by_dx, by_dy = -x0 * negative / dx, -y0 * positive / dy
-        spreads = [
-            _sd([(1.0 - x1) / dx**2, -1.0 / dx - (1.0 - x1) / dx**2, 0.0, 0.0], covariance),
-            _sd([negative / dx, -negative / dx, 0.0, 0.0], covariance),
-            _sd([0.0, 0.0, -positive / dy, positive / dy], covariance),
-            _sd([negative - by_dx, by_dx, positive + by_dy, -by_dy], covariance),
-        ]
+        dx = x1 - x0
+        values, gradients = contents(x0, x1, y0, y1, charge_ah)
+        lithium, negative, positive = (float(value) for value in values)
+        n_to_p = 1.0 + (1.0 - x1) / dx
+        by_room = np.array([(1.0 - x1) / dx**2, -1.0 / dx - (1.0 - x1) / dx**2, 0.0, 0.0])
+        spreads = [spread(g, covariance) for g in (by_room, *gradients)]
     return Windows(
         x0, x1, y0, y1, r, f, sd[0], sd[1], sd[2], sd[3], sd[4], sd[5],
-        float(row[layout.RMSE]), float(row[layout.RHO]), n_to_p, spreads[0], negative, spreads[1],
-        positive, spreads[2], lithium, spreads[3], charge_ah, covariance.copy(), status,
+        float(row[layout.RMSE]), float(row[layout.RHO]), n_to_p, spreads[0], negative, spreads[2],
+        positive, spreads[3], lithium, spreads[1], charge_ah, covariance, status, of_mean, shifts,
     )  # fmt: skip
 
 
-def _loss(first: float, first_sd: float, second: float, second_sd: float) -> tuple[float, float]:
-    ratio = second / first
-    return 1.0 - ratio, abs(ratio) * math.hypot(first_sd / first, second_sd / second)
-
-
 def ageing(first: Windows, second: Windows) -> Ageing:
-    """LLI and LAM from the first to the second fit of a cell, same tables and direction: Dubarry 2012.
+    """LLI and LAM from the first to the second fit of a cell with the same electrodes: Dubarry 2012.
 
-    ValueError: one of them is refused. A model error that both share cancels, so that the SDs are on the safe side.
+    ValueError: one of them is refused. What diffusion and charge transfer do alike to both fits cancels: at the same
+    direction and current nearly all. A wrong half-cell table cancels too, so that the SDs are on the safe side.
     """
     for fit in (first, second):
         if not fit.identifiable:
             raise ValueError(f"no windows to compare: {fit.reason}")
-    lithium = _loss(first.lithium_ah, first.lithium_ah_sd, second.lithium_ah, second.lithium_ah_sd)
-    negative = _loss(first.negative_ah, first.negative_ah_sd, second.negative_ah, second.negative_ah_sd)
-    positive = _loss(first.positive_ah, first.positive_ah_sd, second.positive_ah, second.positive_ah_sd)
-    return Ageing(*lithium, *negative, *positive)
+    return losses(first.inventory, second.inventory)

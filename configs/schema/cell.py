@@ -9,6 +9,9 @@ from pydantic import Field, model_validator
 
 from configs.schema.base import Name, NonNegative, Positive, Strict
 
+POLARISATION_SD = 0.3
+"""Relative SD of diffusion and charge transfer where nobody says better: methods differ by more (Chen et al. 2020)."""
+
 
 class HalfCells(Strict):
     """Half-cell tables of both electrodes: names under configs/halfcells, or CSV files beside the cell file."""
@@ -22,6 +25,30 @@ class HalfCells(Strict):
         default=None,
         description="Silicon as it takes lithium. With `silicon` and without this, charges are not fitted.",
     )
+    negative_diffusion_s: Positive | None = Field(
+        default=None,
+        description="R^2/(15 D) of the negative electrode's particles: times its stoichiometry's rate, by how much "
+        "their surface is ahead of their mean. With both, windows are of mean stoichiometries; without, of surfaces.",
+    )
+    positive_diffusion_s: Positive | None = Field(default=None, description="The same of the positive electrode.")
+    diffusion_sd: float = Field(
+        default=POLARISATION_SD, ge=0.0, le=1.0, description="Relative SD of both, carried into the windows' SD."
+    )
+    negative_transfer_ohm: NonNegative = Field(
+        default=0.0,
+        description="Charge-transfer resistance of the negative electrode, half full, 25 C. It grows towards empty and "
+        "full, which else moves the windows. 0: not taken out.",
+    )
+    positive_transfer_ohm: NonNegative = Field(default=0.0, description="The same of the positive electrode.")
+    transfer_sd: float = Field(
+        default=POLARISATION_SD, ge=0.0, le=1.0, description="Relative SD of both, carried into the windows' SD."
+    )
+
+    @model_validator(mode="after")
+    def _pair(self) -> Self:
+        if (self.negative_diffusion_s is None) != (self.positive_diffusion_s is None):
+            raise ValueError("negative_diffusion_s and positive_diffusion_s belong together: one alone is no mean")
+        return self
 
 
 class CellModel(Strict):

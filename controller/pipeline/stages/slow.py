@@ -31,6 +31,7 @@ from controller.types import Frame, FrameKind, Quality, TimeSource
 from twin.checkpoint import pack, unpack
 from twin.esoh import Electrodes
 from twin.halfcell import HalfCellError, load
+from twin.polarisation import Polarisation
 
 KERNELS = ("dqdv", "dqdv_peaks", "ocv")
 ESOH_KERNELS = ("esoh_sweep", "esoh")
@@ -54,8 +55,9 @@ def slow_cell(model: CellModel, slow_c_rate: float) -> SlowCell:
             taking = load(tables.silicon_charge) if tables.silicon_charge is not None else None
         except HalfCellError as error:
             raise BadInputError(f"cell '{model.name}': {error}") from error
-        discharging = Electrodes(positive, negative, giving)
-        charging = Electrodes(positive, negative, taking) if (giving is None) == (taking is None) else None
+        known = Polarisation.known(tables)
+        discharging = Electrodes(positive, negative, giving, known)
+        charging = Electrodes(positive, negative, taking, known) if (giving is None) == (taking is None) else None
     return SlowCell(model.capacity_ah, model.voltage_min_v, model.voltage_max_v, slow_c_rate, charging, discharging)
 
 

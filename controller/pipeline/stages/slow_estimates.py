@@ -15,7 +15,8 @@ from controller.pipeline.curves import C_PER_AH, Curve
 from controller.types import Float64Array, Int64Array
 from kernels import status as codes
 from twin.dqdv import BANDWIDTH_V, Peak, incremental_capacity, peaks
-from twin.esoh import Ageing, Electrodes, SlowCurve, Windows, fit_curves, slow_curve
+from twin.esoh import Electrodes, SlowCurve, Windows, fit_curves, slow_curve
+from twin.inventory import Ageing
 from twin.ocv import OcvCurve, SlowTest, ocv_batch
 
 Columns = dict[str, Float64Array]
@@ -38,7 +39,7 @@ HYSTERESIS_PERCENT = (10, 30, 50, 70, 90)
 WINDOW_COLUMNS = (
     "x_0", "x_0_sd", "x_100", "x_100_sd", "y_0", "y_0_sd", "y_100", "y_100_sd", "resistance_ohm", "resistance_ohm_sd",
     "silicon_fraction", "silicon_fraction_sd", "rmse_v", "n_to_p", "n_to_p_sd", "negative_ah", "negative_ah_sd",
-    "positive_ah", "positive_ah_sd", "lithium_ah", "lithium_ah_sd",
+    "positive_ah", "positive_ah_sd", "lithium_ah", "lithium_ah_sd", "of_mean",
 )  # fmt: skip
 AGEING_COLUMNS = {
     "lli": "lithium_loss", "lli_sd": "lithium_loss_sd", "lam_negative": "negative_loss",

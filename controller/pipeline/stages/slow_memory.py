@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from controller.pipeline.curves import Curve
 from controller.pipeline.stages.curve_queue import CurveQueue
 from controller.pipeline.stages.slow_estimates import PEAKS, Why
-from kernels import status as codes
 from twin.checkpoint import pack, unpack
 from twin.dqdv import Peak, followed
-from twin.esoh import Ageing, Windows, ageing
+from twin.esoh import Windows
+from twin.inventory import Ageing, losses
+from twin.polarisation import CAUSES
 
 SAME_CURRENT = 0.1
 """Of a current: only between curves so alike is a shift of a peak ageing, not rate. As in `celltwin analyse dqdv`."""
-CONTENT = ("lithium_ah", "lithium_ah_sd", "negative_ah", "negative_ah_sd", "positive_ah", "positive_ah_sd")
-"""Of a cell's first windows, what losses are counted against; cycle and current follow."""
+CONTENT = (3, 2 + CAUSES)
+"""Shape of the inventory of a cell's first windows, against which losses are counted; cycle and current follow."""
 _UNKNOWN_PEAK = dict.fromkeys((f.name for f in fields(Peak) if f.name != "name"), np.nan)
-_UNKNOWN_FIT = dict.fromkeys((f.name for f in fields(Windows)), np.nan)
 
 
 class Pair(NamedTuple):
@@ -50,7 +50,7 @@ class CellMemory:
         # Of the first cell that had a peak of that name: a tray's cells shall call the same peak by the same name.
         self._tray_peaks = np.full((2, PEAKS, 2), np.nan)
         self._tray_current = np.full(2, np.nan)
-        self._first = np.full((channels, 2, len(CONTENT) + 2), np.nan)
+        self._first = np.full((channels, 2, CONTENT[0] * CONTENT[1] + 2), np.nan)
         self._kept: dict[int, Curve] = {}  # by channel: waits for its counterpart
         self._lot = ""
 
@@ -101,11 +101,10 @@ class CellMemory:
         at = curve.channel - 1, int(curve.current_a > 0.0)
         row = self._first[at]
         if not np.isfinite(row).all():
-            row[:] = [*(getattr(fit, name) for name in CONTENT), curve.cycle, curve.current_a]
+            row[:] = [*fit.inventory.ravel(), curve.cycle, curve.current_a]
             return Loss(None, np.nan, np.nan)
-        content: dict[str, Any] = dict(zip(CONTENT, row.tolist(), strict=False))
-        first = Windows(**{**_UNKNOWN_FIT, **content, "covariance": np.zeros((6, 6)), "status": codes.OK})
-        return Loss(ageing(first, fit), float(row[-2]), float(row[-1]))
+        first = row[:-2].reshape(CONTENT)
+        return Loss(losses(first, fit.inventory), float(row[-2]), float(row[-1]))
 
     def pair(self, curve: Curve, why: Why) -> Pair | None:
         """The curve with its counterpart, if that came before; else it waits for it."""
@@ -144,7 +143,7 @@ class CellMemory:
 
     @property
     def _head(self) -> dict[str, str | int | float]:
-        return {"format": "celltwin-slow-memory", "version": 1}
+        return {"format": "celltwin-slow-memory", "version": 2}
 
 
 def without_rows(curve: Curve) -> Curve:

@@ -25,10 +25,11 @@ def blend():
     return table(load("nmc811_chen2020")), blended_table(load("graphite_mohtat2020"), silicon)
 
 
-def voltage(p, z, tables, current=-0.5):
+def voltage(p, z, tables, current=-0.5, transfer=(0.0, 0.0), ahead=(0.0, 0.0)):
     pos, neg = tables
     out, jac = np.empty(z.size), np.empty((z.size, PARAMETERS))
-    model(p, current, z, 1, pos.values, pos.grid, neg.values, neg.grid, out, jac)
+    seen = np.stack([z + lead for lead in ahead], axis=1)
+    model(p, np.array([current, *transfer]), seen, 1, pos.values, pos.grid, neg.values, neg.grid, out, jac)
     return out, jac
 
 
@@ -39,8 +40,8 @@ def batch(z, v, tables, current=-0.5, starts=STARTS):
     rows, cov, codes = np.empty((n, esoh.OUTPUTS)), np.empty((n, 6, 6)), np.empty(n, dtype=np.uint8)
     offsets = np.arange(n + 1) * m
     esoh.esoh_batch(
-        np.tile(z, n), v.ravel().copy(), offsets, np.full(n, current), starts,
-        pos.values, pos.grid, neg.values, neg.grid, rows, cov, codes,
+        np.tile(np.stack((z, z), axis=1), (n, 1)), v.ravel().copy(), offsets, np.tile([current, 0.0, 0.0], (n, 1)),
+        starts, pos.values, pos.grid, neg.values, neg.grid, rows, cov, codes,
     )  # fmt: skip
     return rows, cov, codes
 

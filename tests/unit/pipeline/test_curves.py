@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from configs.schema.cell import HalfCells
 from controller.pipeline.curves import ROWS, Curve, CurveKeeper
 from controller.pipeline.stages.slow import SlowStage, slow_cell
 from controller.types import Float64Array, Frame, FrameKind
@@ -75,7 +76,11 @@ def discharges(
 
 
 def esoh(given: Iterator[Frame], channels: int) -> list[Frame]:
-    made = SlowStage("rack1", channels, slow_cell(line().cells["rack1"], 0.22), Ready())
+    """Windows of cells without diffusion and charge transfer, by a cell file that says nothing of them."""
+    shipped = line().cells["rack1"]
+    assert shipped.half_cells is not None
+    tables = HalfCells(positive=shipped.half_cells.positive, negative=shipped.half_cells.negative)
+    made = SlowStage("rack1", channels, slow_cell(shipped.model_copy(update={"half_cells": tables}), 0.22), Ready())
     return [found for one in given for found in made.process(one) if found.stream == "cell_esoh"]
 
 

@@ -39,6 +39,7 @@ from tests.unit.pipeline.test_step_stage import Ready
 
 PERIOD_S = 60
 STREAMS = ("cell_dqdv", "cell_esoh", "cell_ocv")
+ELECTRODES = (("x", "negative"), ("y", "positive"))
 ENDS = ("x_0", "x_100", "y_0", "y_100")
 Rows = dict[tuple[str, int, float], dict[str, float]]
 
@@ -135,12 +136,19 @@ def test_windows_are_those_of_analyse_esoh_on_the_runs_parquet_files(
     frames: list[Frame], live: list[Frame], tmp_path: Path, step: float, direction: str
 ) -> None:
     table = rows(live)
-    printed = analysed("esoh", of_step(frames, step), tmp_path / "channel", [f"direction={direction}"])
+    known = line().cells["rack1"].half_cells
+    assert known is not None
+    settings = [f"{key}={value}" for key, value in known.model_dump(exclude_none=True).items()]
+    printed = analysed("esoh", of_step(frames, step), tmp_path / "channel", [f"direction={direction}", *settings])
+    # Bounds by the fit of surfaces: its SD is that of a model which lacks something, and larger.
+    surfaces = analysed("esoh", of_step(frames, step), tmp_path / "surfaces", [f"direction={direction}"])
     assert {row["channel"] for row in printed} == set(range(1, CHANNELS + 1))
-    for row in printed:
+    for row, wider in zip(printed, surfaces, strict=True):
+        assert (row["windows_of"], wider["windows_of"]) == ("means", "surfaces")
         mine = table["cell_esoh", row["channel"], step]
         for name in (*ENDS, "n_to_p", "resistance_ohm"):
-            assert mine[name] == pytest.approx(row[name], abs=0.25 * row[f"{name}_sd"]), name
+            near = 0.25 * min(wider[f"{name}_sd"], 2.0 * row[f"{name}_sd"])
+            assert mine[name] == pytest.approx(row[name], abs=near), name
             assert mine[f"{name}_sd"] == pytest.approx(row[f"{name}_sd"], rel=0.5), name
         assert mine["rmse_v"] == pytest.approx(row["rmse_v"], abs=1e-4)
         assert mine["charge_ah"] == pytest.approx(row["charge_ah"], rel=5e-3)
@@ -190,35 +198,42 @@ def test_the_open_circuit_voltage_is_that_of_analyse_ocv_on_the_runs_parquet_fil
 
 
 def test_windows_stand_where_the_plant_s_electrodes_stood(run: list[Sample], live: list[Frame]) -> None:
-    """The plant has diffusion in its particles, the fit has not: what is fitted is nearer to their surfaces.
-
-    A charge and a discharge at one current err in opposite directions, so their mean is the mean stoichiometry.
-    """
-    table = rows(live)
+    """The plant's lithium must diffuse and react, of which the cell file says how much: means, each within its band."""
+    table, inside_band = rows(live), []
     step = np.array([sample.frame.columns["step"] for sample in run])
     truth = {name: np.array([sample.truth[name] for sample in run]) for name in ("x", "y")}
     for channel in range(1, CHANNELS + 1):
-        errors = []
-        for number in (CHARGE_2, DISCHARGE_2):
+        for number in (DISCHARGE_1, CHARGE_2, DISCHARGE_2):
             inside = np.flatnonzero(step[:, channel - 1] == number)
             low, high = (inside[0], inside[-1]) if number == CHARGE_2 else (inside[-1], inside[0])
             mine = table["cell_esoh", channel, number]
-            true = [truth[name[0]][low if name.endswith("_0") else high, channel - 1] for name in ENDS]
-            errors.append([mine[name] - value for name, value in zip(ENDS, true, strict=True)])
-            assert np.abs(errors[-1]).max() < 0.01
-        assert np.abs(np.mean(errors, axis=0)).max() < 0.003
+            assert mine["of_mean"] == 1.0
+            for name in ENDS:
+                true = truth[name[0]][low if name.endswith("_0") else high, channel - 1]
+                away, sd = abs(mine[name] - true), mine[f"{name}_sd"]
+                inside_band.append(away < 1.96 * sd)
+                assert away < (0.003 if number != DISCHARGE_1 else 0.006), (channel, number, name)
+    assert np.mean(inside_band) >= 0.95
 
 
-def test_losses_are_counted_against_the_cell_s_first_windows_of_that_direction(live: list[Frame]) -> None:
+def test_losses_are_counted_against_the_cell_s_first_windows_of_that_direction(
+    run: list[Sample], live: list[Frame]
+) -> None:
+    """From a C/5 to a C/10 discharge; between them the film takes 0.6 % of the lithium, as the plant says too."""
     table = rows(live)
+    steps = np.array([sample.frame.columns["step"] for sample in run])
     for channel in range(1, CHANNELS + 1):
         for step in (DISCHARGE_1, CHARGE_2):
             assert np.isnan(table["cell_esoh", channel, step]["lli"]), "the first of its direction"
         second = table["cell_esoh", channel, DISCHARGE_2]
         assert second["since_cycle"] == 1.0
         assert second["since_a"] == pytest.approx(-C5, rel=1e-2)
-        for name in ("lli", "lam_negative", "lam_positive"):
-            assert abs(second[name]) < 1.96 * second[f"{name}_sd"], "nothing aged in one cycle"
+        ends = [int(np.flatnonzero(steps[:, channel - 1] == step)[-1]) for step in (DISCHARGE_1, DISCHARGE_2)]
+        held = [sum(second[f"{e}_ah"] * run[k].truth[t][channel - 1] for t, e in ELECTRODES) for k in ends]
+        true = 1.0 - held[1] / held[0]
+        assert 0.004 < true < 0.008
+        for name, value in (("lli", true), ("lam_negative", 0.0), ("lam_positive", 0.0)):
+            assert abs(second[name] - value) < 1.96 * second[f"{name}_sd"], name
 
 
 def test_a_kill_at_any_moment_loses_and_repeats_no_row(frames: list[Frame], live: list[Frame]) -> None:
