@@ -55,7 +55,7 @@ class Stage(Protocol):
         ...
 
     def catch_up(self) -> Sequence[Frame]:
-        """Results of what had to wait for kernels that come late (late.py). Runs on the worker thread."""
+        """Results of what had to wait for kernels that come late (late.py), or of a part of it. Worker thread."""
         ...
 
     def checkpoint(self) -> bytes:
@@ -73,6 +73,15 @@ class OnEvents(Protocol):
 
     def urgent(self) -> bool:
         """Whether what `process` did last must not be lost, nor done again by a restart."""
+        ...
+
+
+@runtime_checkable
+class InParts(Protocol):
+    """A stage whose `catch_up` works off a bounded part at a time, so that polls need not wait for all of it."""
+
+    def waits(self) -> bool:
+        """Whether another call has something to do."""
         ...
 
 
@@ -123,21 +132,27 @@ class Pipeline:
             watch(batch)
 
     async def catch_up(self) -> None:
-        """Let every stage work off what had to wait for its kernels, and make that durable."""
+        """Let every stage work off what had to wait for its kernels, part by part, and make each part durable."""
         for key, stage in self._stages.items():
-            async with self._turns[key.device]:
-                batch: list[Frame] = []
-                state: dict[str, bytes] = {}
-                waited, sound = await self._guarded(key, stage.catch_up)
-                for frame in waited:
-                    batch += await self._follow(frame, state)
-                if not batch:
-                    continue
+            while await self._catch_up(key, stage):
+                pass  # Frames of the device have had their turn in between: a lock serves in the order of asking
+
+    async def _catch_up(self, key: StageKey, stage: Stage) -> bool:
+        """One part; whether there is another."""
+        async with self._turns[key.device]:
+            batch: list[Frame] = []
+            state: dict[str, bytes] = {}
+            waited, sound = await self._guarded(key, stage.catch_up)
+            for frame in waited:
+                batch += await self._follow(frame, state)
+            if batch:
                 if sound:
                     state[key.state] = stage.checkpoint()
                 await self._append(batch, state)
-            for watch in self._watchers:
-                watch(batch)
+            more = sound and isinstance(stage, InParts) and stage.waits()
+        for watch in self._watchers if batch else ():
+            watch(batch)
+        return more
 
     async def record(self, frame: Frame, state: Mapping[str, bytes] | None = None) -> None:
         """Make one record (command, event), and state that belongs to it, durable and show it; no twin sees records."""

@@ -73,12 +73,13 @@ def _of_steps(device: str, group: Group, late: Late) -> Stages:
         return {}
     newest = Newest(NOTES, group.points)
     # In this order: the filter's newest word is there before the step that it belongs to, and a rest before its tray.
+    steps = StepStage(device, group.points, states, newest, late, _counted_in(tags))
     stages: Stages = {
         StageKey(device, "cell_state", "newest"): newest,
-        StageKey(device, group.name, "steps"): StepStage(device, group.points, states, newest, late, _counted_in(tags)),
+        StageKey(device, group.name, "steps"): steps,
     }
     if states.ended:
-        tray = TrayStage(group.points, states, late)
+        tray = TrayStage(group.points, states, late, steps.is_behind)
         stages |= {StageKey(device, stream, "tray"): tray for stream in ("cell_rest", group.name)}
     return stages
 

@@ -45,11 +45,19 @@ class Backlog:
     def __len__(self) -> int:
         return self._rows
 
-    def take(self) -> list[Frame]:
-        """Everything that waits, oldest first; nothing waits afterwards."""
-        frames = list(self._frames)
-        self._frames.clear()
-        self._rows = 0
+    def take(self, most: int | None = None) -> list[Frame]:
+        """What waits, oldest first; it waits no longer. About `most` rows: rows of one time are not parted."""
+        frames: list[Frame] = []
+        rows = 0
+        while self._frames and (most is None or rows < most):
+            frame = self._frames.popleft()
+            end = frame.rows if most is None else _end_of_part(frame, most - rows)
+            if end < frame.rows:
+                self._frames.appendleft(_cut(frame, slice(end, None)))
+                frame = _cut(frame, slice(end))
+            frames.append(frame)
+            rows += frame.rows
+        self._rows -= rows
         return frames
 
     def _keep(self, frame: Frame, columns: Mapping[str, NDArray[np.float64]]) -> None:
@@ -98,3 +106,21 @@ class Backlog:
             )  # fmt: skip
             self._keep(frame, {name: values[cut, j].copy() for j, name in enumerate(self._columns)})
             start += n
+
+
+def _end_of_part(frame: Frame, most: int) -> int:
+    """The first row, `most` or later, before which every time is earlier than all that follow; else all rows."""
+    if most >= frame.rows:
+        return frame.rows
+    before = np.maximum.accumulate(frame.time_ns)
+    after = np.minimum.accumulate(frame.time_ns[::-1])[::-1]
+    ends = np.flatnonzero(before[most - 1 : -1] < after[most:])
+    return most + int(ends[0]) if ends.size else frame.rows
+
+
+def _cut(frame: Frame, rows: slice) -> Frame:
+    columns = {name: column[rows] for name, column in frame.columns.items()}
+    return Frame(
+        frame.device, frame.stream, frame.kind, frame.time_ns[rows], frame.point[rows], frame.point_name, columns,
+        frame.quality[rows], frame.code[rows], frame.time_source, {}, frame.labels,
+    )  # fmt: skip

@@ -33,6 +33,9 @@ HEAD: Mapping[str, str | int | float] = {"format": "celltwin-chart-stage", "vers
 WAITING_MOST = 200_000
 """Rows kept for kernels that still compile: a minute of 1,000 channels each 0.3 s, 8 MB."""
 
+AT_ONCE = 500
+"""Rows of one call of `catch_up`, so that the worker is free again soon."""
+
 EVENTS_APART_NS = 20_000
 """Nanoseconds between the events of two charts that belong to one time: more than a stream has points."""
 
@@ -67,7 +70,7 @@ class ChartStage:
         """Rows and events of this Frame's observations. What waits is left to `catch_up`, durable in one piece."""
         behind = len(self._waiting) > 0
         self._waiting.add(frame)
-        return self.catch_up() if self._late.ready and not behind else []
+        return self._work_off(None) if self._late.ready and not behind else []
 
     def urgent(self) -> bool:
         """A tray is judged once, not again by a restart."""
@@ -81,9 +84,16 @@ class ChartStage:
         return [found for unit in self._tray.take() for found in self._observe_unit(*unit)]
 
     def catch_up(self) -> list[Frame]:
-        """Rows and events of everything that was kept."""
+        """Rows and events of the oldest rows that were kept."""
+        return self._work_off(AT_ONCE) if self.waits() else []
+
+    def waits(self) -> bool:
+        """Whether rows wait that can be worked off."""
+        return self._late.ready and len(self._waiting) > 0
+
+    def _work_off(self, most: int | None) -> list[Frame]:
         self._changes += 1
-        return [found for frame in self._waiting.take() for found in self._work(frame)]
+        return [found for frame in self._waiting.take(most) for found in self._work(frame)]
 
     def _work(self, frame: Frame) -> Iterator[Frame]:
         wanted = (frame.quality < Quality.BAD) & np.isin(frame.point, self._points)

@@ -1,10 +1,12 @@
 """The grade of a tray: when every channel that ran has ended its programme, from the rest that each ended with.
 
 Two streams lead to it, so the stage has a place at both: the channels' states say when the tray is done, `cell_rest`
-says what each rest gave. While the kernels of the rests still compile, the tray waits for them.
+says what each rest gave. While rests wait, for their kernels or for their turn, the tray waits for them.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +28,16 @@ NO_REST = "no rest was measured"
 
 
 class TrayStage:
-    """Which channels run, which have ended, what each channel's last rest gave; grades when the last one has ended."""
+    """Which channels run, which have ended, what each channel's last rest gave; grades when the last one has ended.
 
-    def __init__(self, channels: int, states: StepStates, late: Late) -> None:
+    `rests_wait`: whether a step has ended that has no rows yet.
+    """
+
+    def __init__(self, channels: int, states: StepStates, late: Late, rests_wait: Callable[[], bool]) -> None:
         self._states = states
         self._late = late
+        self._rests_wait = rests_wait
+        self._held: Frame | None = None  # made the tray done while rests waited; after a restart the next Frame does
         self._book = self._fresh(channels)
         self._serial = np.zeros(2, dtype=np.int64)  # changes so far; 1 when this tray is graded
         self._changed = False
@@ -49,14 +56,19 @@ class TrayStage:
         else:
             for rows in samples(frame):
                 self._follow(frame, rows)
-        graded = self._grades(frame) if self._done and self._late.ready else []
+        graded = self._grades(frame) if self._ready else []
+        self._held = frame if self._done else None
         self._changed = bool(graded) or not np.array_equal(before, self._book, equal_nan=True)
         self._serial[0] += self._changed
         return graded
 
     def catch_up(self) -> list[Frame]:
-        """Nothing waits here: rests that waited come as Frames of their own."""
-        return []
+        """Rests that waited come as Frames of their own; here a tray is graded whose last steps gave none."""
+        held, self._held = self._held, None
+        if held is None or not self._ready:
+            return []
+        self._serial[0] += 1
+        return self._grades(held)
 
     def urgent(self) -> bool:
         """Whether something has just happened that happens once."""
@@ -82,6 +94,11 @@ class TrayStage:
         ran = self._book[:, RUNS] > 0.0
         rested = np.isfinite(self._book[ran, STEP]).any()
         return bool(not self._serial[1] and ran.any() and (self._book[ran, ENDED] > 0.0).all() and rested)
+
+    @property
+    def _ready(self) -> bool:
+        """The tray is done, and so is every step of it."""
+        return self._done and self._late.ready and not self._rests_wait()
 
     def _take_rests(self, frame: Frame) -> None:
         order = np.argsort(frame.time_ns, kind="stable")  # of one channel's rests the newest counts

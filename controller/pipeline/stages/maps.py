@@ -34,6 +34,10 @@ WAITING_MOST = 20_000
 """Samples kept for kernels that still compile: two days at 10 s, a megabyte."""
 
 
+AT_ONCE = 500
+"""Samples of one call of `catch_up`, so that the worker is free again soon."""
+
+
 class MapStage:
     """Loading map on the stream of a coater's gauge. A new lot, or a web position that falls back, begins a new web."""
 
@@ -50,11 +54,18 @@ class MapStage:
         """Maps that this Frame's samples completed. What waits is left to `catch_up`, durable in one piece."""
         behind = len(self._waiting) > 0
         self._waiting.add(frame)
-        return self.catch_up() if self._late.ready and not behind else []
+        return self._maps(None) if self._late.ready and not behind else []
 
     def catch_up(self) -> list[Frame]:
-        """Maps of everything that was kept."""
-        return [found for frame in self._waiting.take() for found in self._work(frame)]
+        """Maps of the oldest samples that were kept."""
+        return self._maps(AT_ONCE) if self.waits() else []
+
+    def waits(self) -> bool:
+        """Whether samples wait that can be worked off."""
+        return self._late.ready and len(self._waiting) > 0
+
+    def _maps(self, most: int | None) -> list[Frame]:
+        return [found for frame in self._waiting.take(most) for found in self._work(frame)]
 
     def _work(self, frame: Frame) -> Iterator[Frame]:
         """One web at a time."""

@@ -41,7 +41,7 @@ TAGS = frozenset({"state", "step", "cycle", "voltage_v", "current_a"})
 """What a rack must offer for its slow steps to be followed."""
 
 AT_ONCE = 64
-"""Curves of one batch, so that the worker is free again soon: more wait for the next Frame."""
+"""Curves of one batch, so that the worker is free again soon: more wait for the next Frame, or call of `catch_up`."""
 
 
 def slow_cell(model: CellModel, slow_c_rate: float) -> SlowCell:
@@ -92,11 +92,12 @@ class SlowStage:
         return [*said, *self._estimates(taken)]
 
     def catch_up(self) -> list[Frame]:
-        """Rows for every curve that waited, when the kernels are there."""
-        found: list[Frame] = []
-        while self._late.ready and len(self._waiting):
-            found += self._estimates(self._waiting.take(AT_ONCE))
-        return found
+        """Rows for the oldest curves that waited, when the kernels are there."""
+        return self._estimates(self._waiting.take(AT_ONCE)) if self.waits() else []
+
+    def waits(self) -> bool:
+        """Whether curves wait that can be worked off."""
+        return self._late.ready and len(self._waiting) > 0
 
     def urgent(self) -> bool:
         """Whether a slow step has just ended, or one that waited has got its rows: once only, a restart must know."""

@@ -32,6 +32,9 @@ KERNELS = ("pulse", "ecm", "relaxation")
 REST_PART = 0.02
 """Of a pulse's current: what flows before it is a rest when it is less."""
 
+AT_ONCE = 128
+"""Steps of one batch, so that the worker is free again soon: more wait for the next Frame, or call of `catch_up`."""
+
 NOTES = ("soc", "soc_sd")
 """Columns of cell_state that go with a step: what the filter believed when it began."""
 
@@ -123,8 +126,16 @@ class StepStage:
         return [*said, *late]
 
     def catch_up(self) -> list[Frame]:
-        """Rows for every step that waited, when the kernels are there."""
-        return self._estimates(self._waiting.take()) if self._late.ready and len(self._waiting) else []
+        """Rows for the oldest steps that waited, when the kernels are there."""
+        return self._estimates(self._waiting.take(AT_ONCE)) if self.waits() else []
+
+    def waits(self) -> bool:
+        """Whether steps wait that can be worked off."""
+        return self._late.ready and len(self._waiting) > 0
+
+    def is_behind(self) -> bool:
+        """Whether a step has ended that has no rows yet."""
+        return len(self._waiting) > 0
 
     def urgent(self) -> bool:
         """Whether a step has just ended, or one that waited has got its rows: once only, a restart must know."""

@@ -48,9 +48,10 @@ class Waiting:
         del self._steps[:dropped]
         return dropped
 
-    def take(self) -> list[Waiter]:
-        """All that wait; nothing does afterwards."""
-        taken, self._steps, self._rows = self._steps, [], 0
+    def take(self, most: int) -> list[Waiter]:
+        """The oldest of those that wait, at most so many; they wait no longer."""
+        taken, self._steps = self._steps[:most], self._steps[most:]
+        self._rows -= sum(step.time_ns.size for step, _ in taken)
         return taken
 
     def checkpoint(self) -> bytes:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from configs.schema import Chart
+from controller.pipeline.stages import charts
 from controller.pipeline.stages.charts import ChartStage, TickStage
 from controller.pipeline.stages.maps import MapStage
 from controller.types import Frame, FrameKind
@@ -165,7 +166,7 @@ def test_rows_of_many_times_in_one_frame_are_taken_one_after_the_other() -> None
     assert told(run(one, parts)) == told(run(many, [whole])) != []
 
 
-def test_late_kernels_and_a_restart_meanwhile_change_nothing() -> None:
+def test_late_kernels_and_a_restart_meanwhile_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(4)
     parts = [lanes(10 * k, *(0.169 + 0.002 * rng.standard_normal(4))) for k in range(40)]
     straight = stage(KNOWN)
@@ -179,7 +180,15 @@ def test_late_kernels_and_a_restart_meanwhile_change_nothing() -> None:
     assert not run(again, parts[20:30])
     kernels.come()
     assert not run(again, parts[30:35]), "what waits is given together, with the state that knows of it"
-    found = again.catch_up() + run(again, parts[35:])
+    monkeypatch.setattr(charts, "AT_ONCE", 6)  # rows of one time, four of them, stay together
+    found: list[Frame] = []
+    while again.waits():
+        part = again.catch_up()
+        assert sum(f.rows for f in part if f.stream == "spc") in {4, 8}
+        found += part
+        known, again = again.checkpoint(), ChartStage(Chart.model_validate(KNOWN), range(4), "kg/m2", kernels)
+        again.restore(known)
+    found += run(again, parts[35:])
     assert told(found) == told(wanted) != []
     assert again.catch_up() == []
     flags = [np.concatenate([f.columns["flags"] for f in frames if f.stream == "spc"]) for frames in (found, wanted)]

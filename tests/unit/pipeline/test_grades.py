@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -28,8 +28,8 @@ class Kernels(Late):
         return self
 
 
-def stage(late: Late | None = None) -> TrayStage:
-    return TrayStage(CHANNELS, STATES, late or Kernels().come())
+def stage(late: Late | None = None, rests_wait: Callable[[], bool] = lambda: False) -> TrayStage:
+    return TrayStage(CHANNELS, STATES, late or Kernels().come(), rests_wait)
 
 
 def frame(second: int, columns: dict[str, Float64Array], stream: str = "channel") -> Frame:
@@ -129,6 +129,35 @@ def test_the_tray_waits_for_rests_whose_kernels_still_compile() -> None:
     assert made.process(shown(110, DONE)) == [], "no rest is known yet"
     grades, _ = split(made.process(rests(100, K)))
     assert grades.rows == CHANNELS
+
+
+def test_the_tray_waits_for_rests_that_have_not_had_their_turn() -> None:
+    """What came before them is of half of the channels: the others would be graded without their last rest."""
+    waiting = [True]
+    made = stage(rests_wait=lambda: bool(waiting))
+    made.process(shown(0, REST))
+    assert made.process(shown(100, DONE)) == made.process(rests(90, K)) == made.catch_up() == []
+    waiting.clear()
+    again = stage()
+    again.restore(made.checkpoint())
+    graded, _ = split(made.process(rests(100, 2.0 * K)))
+    assert graded.columns["k_mv_h"].tolist() == (2.0 * K).tolist()
+    assert split(again.process(shown(110, DONE)))[0].rows == CHANNELS, "after a restart the next Frame grades"
+
+
+def test_the_tray_is_graded_too_where_no_rest_follows_what_waited() -> None:
+    waiting = [True]
+    made = stage(rests_wait=lambda: bool(waiting))
+    made.process(shown(0, REST))
+    made.process(rests(90, K))
+    assert made.process(shown(100, DONE)) == []
+    waiting.clear()
+    graded, _ = split(made.catch_up())
+    assert graded.time_ns.tolist() == [100 * S] * CHANNELS
+    assert made.catch_up() == made.process(shown(120, DONE)) == []
+    again = stage()
+    again.restore(made.checkpoint())
+    assert again.process(shown(120, DONE)) == [], "once"
 
 
 def test_a_restart_goes_on_where_it_was_whichever_place_was_saved_last() -> None:

@@ -74,7 +74,13 @@ def test_late_kernels_a_restart_meanwhile_and_one_frame_of_many_rows_change_noth
     )
     again.process(many)
     kernels.come()
-    same(again.catch_up(), wanted)
+    found: list[Frame] = []
+    while again.waits():
+        found += again.catch_up()
+        if len(found) < 40:  # killed between two parts; the state is durable with what it gave
+            known, again = again.checkpoint(), stage(late=kernels)
+            again.restore(known)
+    same(found, wanted)
     assert again.catch_up() == []
 
 
@@ -119,7 +125,7 @@ def test_memory_is_bounded_while_kernels_compile(
         "loading map: kernels are not there yet; what waits for them is given up, oldest first"
     ]
     kernels.come()
-    places = [one.columns["web_position_m"][0] for one in late.catch_up()]
+    places = [one.columns["web_position_m"][0] for one in late._maps(None)]
     assert places[0] > 100.0
 
 

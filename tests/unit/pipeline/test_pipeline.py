@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -147,6 +149,48 @@ async def test_a_result_feeds_the_next_twin_and_what_waited_becomes_durable_with
         assert store.state[late.state] == b"[]"
         await made.catch_up()
         assert len(store.appends) == 2, "nothing waited: nothing is written"
+    finally:
+        made.close()
+
+
+class PartByPart(Patient):
+    """Gives one a call."""
+
+    def catch_up(self) -> list[Frame]:
+        return [record("coater1", "late", self.waiting.pop(0), {"x": 0.0}, {})] if self.waiting else []
+
+    def waits(self) -> bool:
+        return bool(self.waiting)
+
+
+@pytest.mark.asyncio
+async def test_what_waited_is_worked_off_in_parts_with_frames_between_and_a_kill_at_any_moment_costs_nothing() -> None:
+    late = StageKey("coater1", "doubled", "patient")
+    kept: list[tuple[list[str], list[int], bytes | None]] = []
+
+    async def append(frames: Sequence[Frame], state: Mapping[str, bytes]) -> None:
+        given = [int(f.time_ns[0]) // S for f in frames if f.stream == "late"]
+        kept.append(([f.stream for f in frames], given, state.get(late.state)))
+        await asyncio.sleep(0)
+
+    made = Pipeline(LineClock(), append, GapDetector({}), {KEY: Doubler(), late: PartByPart()}, [])
+    try:
+        for second in (0, 1, 2, 3):
+            await made.accept([frame(second)])
+        kept.clear()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(made.catch_up())
+            group.create_task(made.accept([frame(4)]))
+        streams = [streams for streams, _, _ in kept]
+        assert streams.index(["coater", "doubled"]) <= 1, "the poll waited for one part at most"
+        assert streams.count(["late"]) == 5
+        done: list[int] = []
+        for _, given, state in kept:
+            done += given
+            if given:  # killed here: what is durable is given, the rest waits in the state
+                left = [n // S for n in json.loads(state or b"")]
+                assert [*done, *left] in ([0, 1, 2, 3], [0, 1, 2, 3, 4])
+        assert done == [0, 1, 2, 3, 4]
     finally:
         made.close()
 

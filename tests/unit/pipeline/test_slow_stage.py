@@ -17,6 +17,7 @@ from rich.console import Console
 from configs.results import CELL_RESULTS
 from controller.analysis.run import Request, analyse
 from controller.historian.columns import to_table
+from controller.pipeline.stages import slow
 from controller.pipeline.stages.curve_queue import CurveQueue
 from controller.pipeline.stages.slow import SlowStage, slow_cell
 from controller.pipeline.stages.slow_estimates import SOC_PERCENT, Why
@@ -292,6 +293,27 @@ def test_curves_wait_for_their_kernels_over_a_restart_and_come_once(frames: list
         for name in ("x_0", "p1_v", "ocv_050_v", "lli"):
             if name in row:
                 assert found[key][name] == pytest.approx(row[name], nan_ok=True, abs=2e-3), (key, name)
+
+
+def test_curves_that_waited_come_in_parts_and_once_though_killed_between_any_two(
+    frames: list[Frame], live: list[Frame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slow, "AT_ONCE", 1)
+    late = Ready(now=False)
+    made = stage(late)
+    assert fed(made, frames) == []
+    late.come()
+    found: list[Frame] = []
+    while made.waits():
+        found += made.catch_up()
+        again = stage(late)
+        again.restore(made.checkpoint())
+        made = again
+    assert made.catch_up() == []
+    given, wanted = rows(found), rows(live)
+    assert given.keys() == wanted.keys()
+    for key, row in wanted.items():
+        assert given[key] == pytest.approx(row, nan_ok=True, rel=1e-6, abs=1e-9), key
 
 
 def test_samples_that_are_missing_and_beginnings_that_were_not_seen_are_said(frames: list[Frame]) -> None:

@@ -17,6 +17,7 @@ from configs.results import CELL_RESULTS
 from controller.analysis.run import Request, analyse
 from controller.historian.columns import to_table
 from controller.pipeline.late import Late
+from controller.pipeline.stages import steps
 from controller.pipeline.stages.steps import NOTES, Newest, StepStage, StepStates
 from controller.pipeline.stages.waiting import Waiting
 from controller.types import Frame, FrameKind
@@ -197,6 +198,42 @@ def test_steps_wait_for_their_kernels_and_over_a_restart(polled_at_1_s: list[Fra
         assert column(caught_up, stream, name) == pytest.approx(wanted, nan_ok=True, rel=1e-9)
     assert {frame.labels["lot"] for frame in caught_up} == {"L1"}
     assert again.catch_up() == []
+
+
+def test_what_waited_comes_in_parts_in_its_order_with_samples_between_and_a_kill_between_any_two(
+    polled_at_1_s: list[Frame], fine: list[Frame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps, "AT_ONCE", 3)
+    late = Ready(now=False)
+    made, _ = stage(late)
+    middle = len(polled_at_1_s) - 300
+    assert fed(made, polled_at_1_s[:middle]) == []
+    late.come()
+    found, rest, parts = [], iter(polled_at_1_s[middle:]), 0
+    while made.waits():
+        part = made.catch_up()
+        assert 0 < sum(f.rows for f in part if f.stream in {"cell_pulse", "cell_rest"}) <= 3
+        saved, parts = made.checkpoint(), parts + 1
+        found += part
+        found += made.process(next(rest))
+        if made.urgent():
+            saved = made.checkpoint()
+        else:  # killed before the sample was durable: the equipment is asked again
+            found += made.process(next(rest))
+        again, _ = stage(late)
+        again.restore(made.checkpoint() if made.urgent() else saved)
+        made = again
+    assert parts > 3
+    for frame in rest:
+        found += made.process(frame)
+    for _ in range(CHANNELS):
+        found += made.catch_up()
+    for stream in ("cell_pulse", "cell_rest"):
+        wanted, given = column(fine, stream, "step"), column(found, stream, "step")
+        assert sorted((k, v) for (k, _), v in given.items()) == sorted((k, v) for (k, _), v in wanted.items())
+        for channel in range(1, CHANNELS + 1):
+            times = [t for k, t in given if k == channel]
+            assert times == sorted(times)
 
 
 def test_steps_that_waited_are_given_once_though_a_sample_comes_before_the_catching_up(
