@@ -123,6 +123,58 @@ async def test_an_opcua_clock_that_goes_back_costs_no_row(monkeypatch: pytest.Mo
     assert "clock agrees again" in told[1]
 
 
+@pytest.mark.parametrize("speed", [10.0, 50.0])
+@pytest.mark.asyncio
+async def test_an_opcua_clock_that_ntp_steps_back_a_little_costs_no_row(
+    monkeypatch: pytest.MonkeyPatch, speed: float
+) -> None:
+    """By less than values may come late, on stamps that left before; within a publish response and between two."""
+    monkeypatch.setattr("controller.drivers.opcua_subscription.KEEP_ALIVE_S", 0.2)
+    truth: dict[float, tuple[float, float]] = {}  # force -> (second, stroke)
+    async with Rig() as rig:
+        device = Device(id="press1", equipment="press", endpoint=rig.endpoint)
+        clock = LineClock(TimeBase(START_NS, time.time_ns(), speed))
+        driver = OpcUaDriver(device, rig.equipment, clock)
+        await driver.start()
+        frames: list[Frame] = []
+
+        async def follow() -> None:
+            while True:
+                frames.extend(await driver.read())
+
+        reading = asyncio.create_task(follow())
+        try:
+            began_ns, wrong_ns = clock.now_ns(), 0
+            for k, step_s in enumerate([0.0] * 4 + [-0.2, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, -2.0, 0.0, -2.0] + [0.0] * 9):
+                wrong_ns += round(step_s * S)
+                force, true_ns = 200.0 + k, began_ns + k * S
+                truth[force] = (true_ns / 1e9, float(k // 3))
+                rig.plant_ns = true_ns + wrong_ns
+                await rig.scan(0.0, force_n=force, stroke=truth[force][1])
+                await clock.sleep(max(0.0, (true_ns + S - clock.now_ns()) / S))
+            await asyncio.sleep(0.6)
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+            await driver.stop()
+    seen = [
+        row
+        for f in frames
+        if f.stream == "press"
+        for row in zip(f.columns["force_n"].tolist(), f.columns["stroke"].tolist(), f.time_ns.tolist(), strict=True)
+        if row[0] in truth
+    ]
+    assert [force for force, _, _ in seen] == list(truth), "every scan, once, in its order"
+    assert all(a[2] < b[2] for a, b in pairwise(seen))
+    for force, stroke, time_ns in seen:
+        # An item that shows no turn of its own may be late by the steps of one response, where its stamp came twice.
+        assert stroke in {truth[f][1] for f in truth if force - 4.0 <= f <= force}
+        assert abs(time_ns / 1e9 - truth[force][0]) < 5.5
+    assert seen[-1][1] == truth[seen[-1][0]][1]
+    assert [f.time_source for f in frames if f.stream == "press"][-1] is TimeSource.DEVICE
+    assert driver.counters["late_folded"] == driver.counters["late_rows"] == driver.counters["coalesced"] == 0
+
+
 @contextmanager
 def played(line: Path, name: str) -> Iterator[LineClock]:
     """The device's program with the scenario; its plant time."""
