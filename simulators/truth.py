@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,8 @@ def next_part(folder: Path) -> int:
 
 
 def load_writer() -> None:
-    """Load what a first part would load: where pandas is installed, pyarrow imports it then, for more than a second."""
-    pq.write_table(pa.table({"none": [0.0]}), io.BytesIO())
+    """Load what a first part would load."""
+    pq.write_table(pa.Table.from_arrays([_arrow(pa.float64(), np.zeros(1))], names=["none"]), io.BytesIO())
 
 
 class TruthWriter:
@@ -85,6 +85,13 @@ class TruthWriter:
 def _arrow(kind: pa.DataType, values: NDArray[Any]) -> pa.Array:
     """The array as a column. pa.array would import pandas to ask whether it is a Series: half a second, in mid-scan."""
     return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
+
+
+def _texts(words: Sequence[str]) -> pa.Array:
+    """Words as a column, for the same reason."""
+    encoded = [word.encode() for word in words]
+    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+    return pa.StringArray.from_buffers(len(encoded), pa.py_buffer(ends), pa.py_buffer(b"".join(encoded)))
 
 
 _FAULT_COLUMNS = pa.schema(
@@ -136,9 +143,13 @@ class FaultLog:
         if not self._rows:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
-        columns = {name: [row[name] for row in self._rows] for name in _FAULT_COLUMNS.names}
+        columns = []
+        for name, kind in zip(_FAULT_COLUMNS.names, _FAULT_COLUMNS.types, strict=True):
+            values = [row[name] for row in self._rows]
+            number = np.int64 if name == "time" else np.int32
+            columns.append(_texts(values) if kind == pa.string() else _arrow(kind, np.array(values, dtype=number)))
         path = self._folder / f"part-{next_part(self._folder):05d}.parquet"
-        _write_part(pa.table(columns, schema=_FAULT_COLUMNS), path)
+        _write_part(pa.Table.from_arrays(columns, schema=_FAULT_COLUMNS), path)
         self._rows = []
 
 
