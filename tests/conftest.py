@@ -45,8 +45,15 @@ def _listening() -> set[str]:
     return {f[1] for f in fields if f[3] == "0A" and f[9] in inodes}
 
 
-def _threads() -> set[int]:
-    return {t.ident for t in threading.enumerate() if t.ident is not None and not t.daemon}
+def _threads(loop_is_shared: bool) -> set[int]:
+    """Those of a loop that outlives the test are the loop's: its executor keeps them until it is closed."""
+    alive = (t for t in threading.enumerate() if t.ident is not None and not t.daemon)
+    return {t.ident for t in alive if t.ident is not None and not (loop_is_shared and t.name.startswith("asyncio_"))}
+
+
+def _loop_is_shared(item: pytest.Item) -> bool:
+    marker = item.get_closest_marker("asyncio")
+    return marker is not None and marker.kwargs.get("loop_scope", "function") != "function"
 
 
 def _settle(excess: Callable[[], object], seconds: float = 3.0) -> object:
@@ -61,12 +68,13 @@ def _settle(excess: Callable[[], object], seconds: float = 3.0) -> object:
 
 
 @pytest.fixture(autouse=True)
-def leaves_nothing_behind() -> Iterator[None]:
+def leaves_nothing_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fails a test that leaks a thread, a child process, a listening port or a pending task."""
-    threads, children, ports = _threads(), _children(), _listening()
+    shared = _loop_is_shared(request.node)
+    threads, children, ports = _threads(shared), _children(), _listening()
     yield
     for what, excess in (
-        ("threads", lambda: _threads() - threads),
+        ("threads", lambda: _threads(shared) - threads),
         ("child processes", lambda: _children() - children),
         ("listening ports", lambda: _listening() - ports),
     ):
@@ -76,10 +84,9 @@ def leaves_nothing_behind() -> Iterator[None]:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Async tests also answer for the asyncio tasks that they started; those of their fixtures are not theirs."""
-    body, marker = getattr(item, "obj", None), item.get_closest_marker("asyncio")
+    body = getattr(item, "obj", None)
     # A connection shared by a module's tests keeps its tasks from one test to the next.
-    shared_loop = marker is not None and marker.kwargs.get("loop_scope", "function") != "function"
-    if inspect.iscoroutinefunction(body) and not shared_loop:
+    if inspect.iscoroutinefunction(body) and not _loop_is_shared(item):
         item.obj = _without_task_leaks(body)  # type: ignore[attr-defined]
 
 

@@ -277,7 +277,8 @@ async def test_limits_that_the_server_announces_are_kept(plc: Any) -> None:
 
 async def test_a_restarted_server_with_another_namespace_order_is_read_after_stop_and_start(free_port: Any) -> None:
     port = free_port()
-    kind = equipment(scalar(tag("speed")))
+    # Longer than a server needs to start beside other tests: it is to be found again, not given up.
+    kind = equipment(scalar(tag("speed")), queue_outage_s=120.0)
     async with Plc(port) as plc:
         await plc.add("speed", 0.0)
         await plc.set("speed", 1.0, T0)
@@ -293,10 +294,10 @@ async def test_a_restarted_server_with_another_namespace_order_is_read_after_sto
             await plc.add("speed", 0.0)
             await plc.set("speed", 2.0, T0 + MS)
             with pytest.raises(DeviceLostError, match=r"plc1 at opc.*forgotten the subscription"):
-                await collect(driver, lambda _: False)
+                await collect(driver, lambda _: False, 60.0)
             await driver.stop()
             await driver.start()
-            frames = await collect(driver, lambda f: T0 + MS in stamps(f, "web"))
+            frames = await collect(driver, lambda f: T0 + MS in stamps(f, "web"), 30.0)
             assert column(frames, "web", "speed").tolist() == [2.0]
             assert (await driver.read_back(["speed"]))["speed"].tolist() == [2.0]
             await driver.stop()
