@@ -24,7 +24,7 @@ from kernels.esoh_sweep import even_points as even_points_kernel
 from kernels.esoh_sweep import find_sweep as find_sweep_kernel
 from twin.halfcell import HalfCell, Table, blended_table, table
 from twin.inventory import Ageing, contents, losses, spread
-from twin.polarisation import CAUSES, NONE, Polarisation
+from twin.polarisation import CAUSES, NONE, TRANSFERS, Polarisation
 
 Float64Array = NDArray[np.float64]
 C_PER_AH = 3600.0
@@ -171,7 +171,8 @@ def fit_curves(
     offsets = np.zeros(n + 1, dtype=np.int64)
     offsets[1:] = np.cumsum([c.z.size for c in curves])
     known = electrodes.polarisation
-    z = np.concatenate([np.empty((0, 2)), *(known.seen(c.z, c.current_a, c.charge_c) for c in curves)])
+    seen = [known.seen(c.z, c.current_a, c.charge_c) for c in curves]
+    z = np.concatenate([np.empty((0, 2)), *seen])
     v = np.concatenate([np.empty(0), *(c.voltage_v for c in curves)])
     rows, covariances = np.empty((n, layout.OUTPUTS)), np.empty((n, PARAMETERS, PARAMETERS))
     code = np.empty(n, dtype=np.uint8)
@@ -185,7 +186,7 @@ def fit_curves(
         status = int(code[k] if c.status == codes.OK else c.status)
         shifts = np.zeros((CAUSES, PARAMETERS))
         if status == codes.OK and known != NONE:
-            shifts = _shifts(rows[k, :PARAMETERS], covariances[k], c, known, pos, neg)
+            shifts = _shifts(rows[k, :PARAMETERS], covariances[k], c, seen[k], known, pos, neg)
         found.append(_windows(rows[k], covariances[k], shifts, c.charge_c / C_PER_AH, status, known.of_mean))
     return found
 
@@ -201,32 +202,37 @@ def fitted_voltage(curve: SlowCurve, fit: Windows, electrodes: Electrodes) -> Fl
         raise ValueError(f"no windows: {fit.reason}")
     pos, neg = electrodes.tables()
     fitted = (fit.x_0, fit.x_100, fit.y_0, fit.y_100, fit.resistance_ohm, fit.silicon_fraction)
-    return _voltage(np.array(fitted), curve, electrodes.polarisation, pos, neg)[0]
+    known = electrodes.polarisation
+    seen, load = known.seen(curve.z, curve.current_a, curve.charge_c), known.load(curve.current_a)
+    return _voltage(np.nan_to_num(np.array(fitted)), seen, load, pos, neg)[0]
 
 
 def _voltage(
-    p: Float64Array, curve: SlowCurve, known: Polarisation, pos: Table, neg: Table
+    p: Float64Array, seen: Float64Array, load: Sequence[float], pos: Table, neg: Table
 ) -> tuple[Float64Array, Float64Array]:
-    """Voltage (m,) and its derivatives (m, 6); parameters that were not fitted may be NaN."""
-    z, load = known.seen(curve.z, curve.current_a, curve.charge_c), np.array(known.load(curve.current_a))
-    out, derivatives = np.empty(curve.z.size), np.empty((curve.z.size, PARAMETERS))
-    model_kernel(np.nan_to_num(p), load, z, 1, pos.values, pos.grid, neg.values, neg.grid, out, derivatives)
+    """Voltage (m,) and its derivatives (m, 6)."""
+    out, derivatives = np.empty(len(seen)), np.empty((len(seen), PARAMETERS))
+    model_kernel(p, np.array(load), seen, 1, pos.values, pos.grid, neg.values, neg.grid, out, derivatives)
     return out, derivatives
 
 
 def _shifts(
-    p: Float64Array, covariance: Float64Array, curve: SlowCurve, known: Polarisation, pos: Table, neg: Table
-) -> Float64Array:
+    p: Float64Array, covariance: Float64Array, curve: SlowCurve, seen: Float64Array, known: Polarisation,
+    pos: Table, neg: Table,
+) -> Float64Array:  # fmt: skip
     """What one SD of each cause moves the fitted parameters by: (J'J)^-1 J' of what it moves the voltage by."""
     out = np.zeros((CAUSES, PARAMETERS))
     free = np.flatnonzero(np.diag(covariance) > 0.0)
-    voltage, derivatives = _voltage(p, curve, known, pos, neg)
+    p = np.where(np.isfinite(p), p, 0.0)  # what was not fitted
+    voltage, derivatives = _voltage(p, seen, known.load(curve.current_a), pos, neg)
     jac = derivatives[:, free]
-    moved = np.zeros((curve.z.size, CAUSES))
-    for k, other in enumerate(known.varied()):
+    moved = np.zeros((CAUSES, PARAMETERS))
+    for k, other in enumerate(known.varied):
         if other is not None:
-            moved[:, k] = _voltage(p, curve, other, pos, neg)[0] - voltage
-    out[:, free] = np.linalg.solve(jac.T @ jac, jac.T @ moved).T
+            again = seen if k in TRANSFERS else other.seen(curve.z, curve.current_a, curve.charge_c)
+            away = _voltage(p, again, other.load(curve.current_a), pos, neg)[0] - voltage
+            moved[k, free] = away @ jac
+    out[:, free] = np.linalg.solve(jac.T @ jac, moved[:, free].T).T
     return out
 
 

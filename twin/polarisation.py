@@ -24,6 +24,7 @@ from configs.schema.cell import POLARISATION_SD, HalfCells
 
 Float64Array = NDArray[np.float64]
 CAUSES = 4  # of common error: diffusion and charge transfer of the negative and the positive electrode
+TRANSFERS = (2, 3)  # those of them that are charge transfer
 ROOTS, GRID, SETTLED = 2000, 1500, 0.8  # D t / R^2 from which on nothing changes: exp(-4.49^2 0.8) = 1e-7
 
 
@@ -76,21 +77,27 @@ class Polarisation:
         """What the kernel calls the load of a curve."""
         return current_a, self.negative_transfer_ohm, self.positive_transfer_ohm
 
+    @property
     def varied(self) -> tuple[Polarisation | None, ...]:
         """One with one SD more for each cause; None for a cause that is not known or has no SD."""
-        names = ("negative_diffusion_s", "positive_diffusion_s", "negative_transfer_ohm", "positive_transfer_ohm")
-        sds = (self.diffusion_sd, self.diffusion_sd, self.transfer_sd, self.transfer_sd)
-        own = {name: getattr(self, name) for name in self.__slots__}
-        return tuple(
-            Polarisation(**{**own, name: own[name] * (1.0 + sd)}) if own[name] * sd > 0.0 else None
-            for name, sd in zip(names, sds, strict=True)
-        )
+        return _varied(self)
+
+
+@lru_cache(maxsize=16)
+def _varied(of: Polarisation) -> tuple[Polarisation | None, ...]:
+    names = ("negative_diffusion_s", "positive_diffusion_s", "negative_transfer_ohm", "positive_transfer_ohm")
+    sds = (of.diffusion_sd, of.diffusion_sd, of.transfer_sd, of.transfer_sd)
+    own = {name: getattr(of, name) for name in of.__slots__}
+    return tuple(
+        Polarisation(**{**own, name: own[name] * (1.0 + sd)}) if own[name] * sd > 0.0 else None
+        for name, sd in zip(names, sds, strict=True)
+    )
 
 
 def settled(fourier: Float64Array) -> Float64Array:
     """g at D t / R^2: the share of its final lead that a sphere's surface has."""
     roots, values = _table()
-    share: Float64Array = np.interp(np.sqrt(np.maximum(fourier, 0.0)), roots, values)
+    share: Float64Array = np.interp(np.sqrt(fourier), roots, values)
     return share
 
 
@@ -103,7 +110,8 @@ def _table() -> tuple[Float64Array, Float64Array]:
         b -= (np.sin(b) - b * np.cos(b)) / (b * np.sin(b))
     at = np.linspace(0.0, math.sqrt(SETTLED), GRID)
     left = np.array([np.sum(np.exp(-np.minimum(b**2 * s**2, 700.0)) / b**2) for s in at])
-    return at, 1.0 - left / left[0]
+    left[0] = 0.1  # of all roots
+    return at, 1.0 - 10.0 * left
 
 
 NONE = Polarisation()

@@ -1,12 +1,17 @@
 """Half-cell fit against PyBaMM's electrode state-of-health solver and its single-particle model, set Chen 2020."""
 
 import importlib.util
+import tomllib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from configs.loader import packaged
+from configs.schema import CellModel
 from twin import halfcell
-from twin.esoh import Electrodes, fit_curves, slow_curve
+from twin.esoh import Electrodes, fit_curve, fit_curves, slow_curve
+from twin.polarisation import Polarisation
 
 pytestmark = [
     pytest.mark.peer,
@@ -49,30 +54,64 @@ def test_windows_are_those_of_pybamms_solver(pybamm, chen, electrodes) -> None:
         assert 0.93 <= share <= 0.97, name
 
 
-@pytest.mark.parametrize(("hours", "near"), [(100.0, 0.002), (20.0, 0.005), (10.0, 0.008)])
-def test_a_discharge_of_a_single_particle_model(pybamm, chen, electrodes, hours, near) -> None:
-    """Here lithium must diffuse, which the fit does not know and takes for other windows: the quicker, the farther off.
-
-    That error is the model's, and the stated SD, which is made from the residuals, does not hold it: 0.0065 in y_100 at
-    C/10 against an SD of 0.0012. So the bounds are absolute.
-    """
+def slow(pybamm, chen, hours: float, way: str):
+    """A curve of PyBaMM's single-particle model and the mean stoichiometries at its ends."""
     values, truth = chen
     charge_ah = truth["negative_ah"] * (truth["x_100"] - truth["x_0"])
+    current = charge_ah / hours * (1.0 if way == "charge" else -1.0)
     values = values.copy()
-    values["Current function [A]"] = charge_ah / hours
+    values["Current function [A]"] = -current
     simulation = pybamm.Simulation(pybamm.lithium_ion.SPM(), parameter_values=values, solver=pybamm.IDAKLUSolver())
-    solution = simulation.solve([0.0, 3700.0 * hours], initial_soc=1.0)
+    solution = simulation.solve([0.0, 3700.0 * hours], initial_soc=0.0 if way == "charge" else 1.0)
     t = np.linspace(0.0, float(solution.t[-1]), 3000)
     noise = NOISE_V * np.random.default_rng(4).standard_normal(t.size)
     voltage = np.rint((solution["Voltage [V]"](t) + noise) * 1e4) * 1e-4
-    (fit,) = fit_curves([slow_curve(t, np.full(t.size, -charge_ah / hours), voltage)], electrodes)
-    reached = {"x_0": float(solution["Negative electrode stoichiometry"](t[-1]))} | {
-        name: truth[name] for name in ("x_100", "y_100")
-    }
-    reached["y_0"] = float(solution["Positive electrode stoichiometry"](t[-1]))
-    print(f"C/{hours:.0f}: RMSE {1e3 * fit.rmse_v:.2f} mV")
-    assert fit.identifiable and fit.rmse_v < 2e-3
+    empty, full = (0, -1) if way == "charge" else (-1, 0)
+    reached = {}
+    for name, electrode in (("x", "Negative"), ("y", "Positive")):
+        mean = np.asarray(solution[f"{electrode} electrode stoichiometry"](t))
+        reached |= {f"{name}_0": float(mean[empty]), f"{name}_100": float(mean[full])}
+    return slow_curve(t, np.full(t.size, current), voltage, way), reached
+
+
+def known(values, truth) -> Polarisation:
+    """Diffusion R^2/(15 D), and charge transfer RT/F / (j0 A) at half filling, of PyBaMM's own parameters."""
+    found = {}
+    for name, electrode in (("negative", "Negative"), ("positive", "Positive")):
+        radius = values[f"{electrode} particle radius [m]"]
+        found[f"{name}_diffusion_s"] = radius**2 / (15.0 * values[f"{electrode} particle diffusivity [m2.s-1]"])
+        full = values[f"Maximum concentration in {electrode.lower()} electrode [mol.m-3]"]
+        exchange = values[f"{electrode} electrode exchange-current density [A.m-2]"]
+        j0 = exchange(values["Initial concentration in electrolyte [mol.m-3]"], 0.5 * full, full, 298.15)
+        litres = truth[f"{name}_ah"] * 3600.0 / (96485.33212 * full)  # m3 of material
+        area = 3.0 * litres / radius
+        found[f"{name}_transfer_ohm"] = 8.314462618 * 298.15 / 96485.33212 / (float(j0.value) * area)
+    return Polarisation(**found)
+
+
+@pytest.mark.parametrize("way", ["charge", "discharge"])
+@pytest.mark.parametrize(("hours", "near"), [(100.0, 0.002), (20.0, 0.005), (10.0, 0.008)])
+def test_a_slow_step_of_a_single_particle_model(pybamm, chen, electrodes, hours, near, way) -> None:
+    """Lithium must diffuse and react. Where nothing is known of it the windows are of surfaces, the quicker the farther
+    from the means, and the SD, which is made from the residuals, does not hold that. With the values that the shipped
+    cell file has they are the means, within the stated band, and 10 times nearer at C/10.
+    """
+    values, truth = chen
+    curve, reached = slow(pybamm, chen, hours, way)
+    shipped = CellModel.model_validate(tomllib.loads(packaged("cells")["lgm50_21700"].read_text(encoding="utf-8")))
+    believed = Polarisation.known(shipped.half_cells)
+    own = known(values, truth)
+    for name in ("negative_diffusion_s", "positive_diffusion_s", "negative_transfer_ohm", "positive_transfer_ohm"):
+        assert getattr(believed, name) == pytest.approx(getattr(own, name), rel=0.03), name
+    surfaces = fit_curve(curve, electrodes)
+    means = fit_curve(curve, replace(electrodes, polarisation=believed))
+    print(f"C/{hours:.0f} {way}: RMSE {1e3 * surfaces.rmse_v:.2f}, {1e3 * means.rmse_v:.2f} mV")
+    assert surfaces.identifiable and surfaces.rmse_v < 2e-3
+    assert means.identifiable and means.rmse_v < 0.4e-3
     for name, value in reached.items():
-        told, sd = getattr(fit, name), getattr(fit, name + "_sd")
-        print(f"  {name}: {told:.4f} +- {sd:.4f} for {value:.4f}")
-        assert abs(told - value) < near, name
+        told, sd = getattr(means, name), getattr(means, name + "_sd")
+        beside = getattr(surfaces, name) - value
+        print(f"  {name}: {beside:+.4f} +- {getattr(surfaces, name + '_sd'):.4f}, {told - value:+.5f} +- {sd:.5f}")
+        assert abs(beside) < near, name
+        assert abs(told - value) < 0.0008, name
+        assert abs(told - value) < 2.58 * sd, name  # 24 of them: each in its 99 % band

@@ -57,15 +57,31 @@ def test_worked_example(plain) -> None:
     assert out[0] == pytest.approx(up - un - 0.025, abs=2e-6)
 
 
+def test_charge_transfer_and_lead_of_the_surfaces(plain) -> None:
+    """0.5 A: x = 0.455 at 0.502 of the charge, y = 0.585 at 0.49. Half full 0.02 ohm are 10 mV / (2 sqrt(0.455 0.545))
+    = 10.0406 mV, asinh 10.0156; 0.004 ohm at 0.585: 2.0296, asinh 2.0295.
+    """
+    p = np.array([0.455 - 0.502 * 0.8, 0.455 + 0.498 * 0.8, 0.585 + 0.49 * 0.6, 0.585 - 0.51 * 0.6, 0.0, 0.0])
+    bare, _ = voltage(np.array([0.455, 0.455, 0.585, 0.585, 0.0, 0.0]), np.array([0.5]), plain, 0.5)
+    loaded, _ = voltage(p, np.array([0.5]), plain, 0.5, (0.02, 0.004), (0.002, -0.01))
+    two = 2.0 * 0.0256926
+    eta = two * np.arcsinh(0.0100406 / two) + two * np.arcsinh(0.0020296 / two)
+    assert loaded[0] - bare[0] == pytest.approx(eta, abs=1e-6)
+    drawn, _ = voltage(p, np.array([0.5]), plain, -0.5, (0.02, 0.004), (0.002, -0.01))
+    assert drawn[0] - bare[0] == pytest.approx(-eta, abs=1e-6)
+
+
+@pytest.mark.parametrize("loaded", [False, True])
 @pytest.mark.parametrize("kind", ["plain", "blend"])
-def test_derivatives_are_those_of_the_model(kind, request) -> None:
+def test_derivatives_are_those_of_the_model(kind, loaded, request) -> None:
     tables = request.getfixturevalue(kind)
     p, z = (TRUE if kind == "plain" else BLEND), np.linspace(0.03, 0.97, 61)
-    _, jac = voltage(p, z, tables)
+    own = {"transfer": (0.05, 0.02), "ahead": (-0.002, -0.012)} if loaded else {}
+    _, jac = voltage(p, z, tables, **own)
     for j in range(PARAMETERS - (kind == "plain")):
         step = np.zeros(PARAMETERS)
         step[j] = 1e-6
-        slope = (voltage(p + step, z, tables)[0] - voltage(p - step, z, tables)[0]) / 2e-6
+        slope = (voltage(p + step, z, tables, **own)[0] - voltage(p - step, z, tables, **own)[0]) / 2e-6
         np.testing.assert_allclose(jac[:, j], slope, atol=2e-3 * np.abs(slope).max())
 
 
