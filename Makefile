@@ -24,6 +24,9 @@ $(PEERS): $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,validation]'
 	@touch $(PEERS)
 
+# The tests start some hundred interpreters; where this is set, each would compile our sources anew.
+test test-long: export PYTHONDONTWRITEBYTECODE =
+
 demo: $(READY) ## run a simulated line: 24 h of plant time in about 90 s, live page and report
 	@$(BIN)/celltwin demo
 

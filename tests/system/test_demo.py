@@ -47,7 +47,7 @@ def check_books(run: Path) -> dict[str, int]:
 def test_a_short_demo_ends_by_itself_with_balanced_books(tmp_path: Path, free_port: Callable[[], int]) -> None:
     line, run = line_file(tmp_path, free_port), tmp_path / "run"
     with programs(tmp_path) as started:
-        demo = started.start("demo", str(line), "--seconds", "20", "--out", str(run))
+        demo = started.start("demo", str(line), "--seconds", "12", "--out", str(run))
         port = web_port(line)
         until("both devices deliver", lambda: len(fetch(port)["devices"]) == 2 and fetch(port, "/readyz")["ready"])
         until("a Parquet file of each kind", (run / "parquet/cell_state").exists)
