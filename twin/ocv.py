@@ -27,6 +27,12 @@ POINTS = 201
 MOST_BRANCHES = 1024
 SAME_FULL = 0.01  # capacities that differ by more did not begin and end at the same full
 OHMIC_S = 1.0  # a step is read this long after its edge, or at the first row later
+# A row that comes later after a branch's end says nothing of the step there: at the end of a discharge the voltage has
+# fallen on in between by more than the resistance makes.
+END_S = 2.0
+# Part of the charge that may have flowed by a branch's first row for its voltage to stand for that at the edge.
+LATE_START = 0.01
+NEAR_START = 0.1 / (POINTS - 1)  # nearer to its edge a branch's first row is as good as at it
 REASONS = {
     codes.OK: "",
     codes.DEGRADED: "rows without a usable time or current were left out",
@@ -72,6 +78,7 @@ class SlowTest:
     """Columns of one cell's record, equal lengths. `script` or a time that falls separates joined scripts.
 
     The counters (or their difference in `net_ah`) are used where given: a cycler sees current between its rows.
+    `net_step_ah`: what they count in, where that is coarse.
     """
 
     time_s: Float64Array
@@ -81,6 +88,7 @@ class SlowTest:
     discharge_ah: Float64Array | None = None
     net_ah: Float64Array | None = None
     script: Float64Array | None = None
+    net_step_ah: float = 0.0
 
 
 def parts(test: SlowTest) -> Int64Array:
@@ -181,12 +189,19 @@ def _prepare(test: SlowTest) -> _Prepared:
     d, c = slice(dis.first, dis.last + 1), slice(chg.first, chg.last + 1)
     soc_d = 1.0 - (charge_c[full] - charge_c[d]) / out_c
     soc_c = (charge_c[c] - charge_c[empty]) / full_c
-    ohmic = _ohmic(test, (dis, chg))
+    ohmic = _ohmic(test, (dis, chg), charge_c)
     resistance = (0.0, 0.0) if np.isnan(ohmic[0]) else ohmic
     soc_sd = min(difference, SAME_FULL) / 12**0.5
     given = (abs(dis.current_a), abs(chg.current_a), *resistance, soc_sd)
-    sides = ((soc_d, voltage[d]), (soc_c, voltage[c]))
+    sides = (_from_edge(soc_d, voltage[d], 1.0), _from_edge(soc_c, voltage[c], 0.0))
     return _Prepared(codes.DEGRADED if bad else codes.OK, given, sides, (out_c / C_PER_AH, in_c / C_PER_AH), ohmic)
+
+
+def _from_edge(soc: Float64Array, voltage: Float64Array, edge: float) -> tuple[Float64Array, Float64Array]:
+    """A branch begins at its edge, where full and empty are, not at its first row, which a slow poll takes later."""
+    if not NEAR_START < abs(soc[0] - edge) <= LATE_START:
+        return soc, voltage
+    return np.concatenate([[edge], soc]), np.concatenate([voltage[:1], voltage])
 
 
 def _slowest(found: list[Branch]) -> Branch | None:
@@ -197,22 +212,25 @@ def _slowest(found: list[Branch]) -> Branch | None:
     return next(b for b in found if abs(b.current_a) <= 1.05 * least)
 
 
-def _ohmic(test: SlowTest, pair: tuple[Branch, Branch]) -> tuple[float, float]:
+def _ohmic(test: SlowTest, pair: tuple[Branch, Branch], charge_c: Float64Array) -> tuple[float, float]:
     """Smallest resistance of the steps at the branches' ends, and half its distance to the next: slower parts only add.
 
-    A row at rest that already carries the stepped voltage (a known trap of cyclers) counts with the step.
+    Charge (n,) says how long before a branch's first row its edge was. A row at rest that already carries the stepped
+    voltage (a known trap of cyclers) counts with the step.
     """
     n = len(test.time_s)
     time, current, voltage = (_column(c, n) for c in (test.time_s, test.current_a, test.voltage_v))
     part = parts(test)
     seen = []
     for branch in pair:
-        for edge, way in ((branch.first, -1), (branch.last, 1)):
+        for edge, way, near_s in ((branch.first, -1, 120.0), (branch.last, 1, END_S)):
             level = 0.01 * abs(branch.current_a)
-            rest = _row_beside(time, part, edge, way, current, level)
+            rest = _row_beside(time, part, edge, way, near_s, current, level)
             load = edge
             if way < 0 and rest is not None:
-                load = _at_least(time, edge, branch.last, OHMIC_S)
+                since_c = abs(charge_c[edge] - charge_c[rest]) + 0.5 * C_PER_AH * test.net_step_ah  # at most
+                since_s = min(since_c / abs(branch.current_a), time[edge] - time[rest])
+                load = _at_least(time, edge, branch.last, OHMIC_S - since_s)
                 before = rest - 1
                 settled = before >= 0 and part[before] == part[rest] and abs(current[before]) <= level
                 if settled and abs(voltage[before] - voltage[rest]) > 0.3 * abs(voltage[load] - voltage[before]):
@@ -228,11 +246,11 @@ def _ohmic(test: SlowTest, pair: tuple[Branch, Branch]) -> tuple[float, float]:
 
 
 def _row_beside(
-    time: Float64Array, part: Int64Array, edge: int, way: int, current: Float64Array, level: float
+    time: Float64Array, part: Int64Array, edge: int, way: int, near_s: float, current: Float64Array, level: float
 ) -> int | None:
-    """The row beside `edge` if it is a row at rest of the same script and less than two minutes away."""
+    """The row beside `edge` if it is a row at rest of the same script and at most so far away."""
     k = edge + way
-    near = 0 <= k < len(time) and part[k] == part[edge] and abs(time[k] - time[edge]) < 120.0
+    near = 0 <= k < len(time) and part[k] == part[edge] and abs(time[k] - time[edge]) <= near_s
     return k if near and abs(current[k]) <= level else None
 
 

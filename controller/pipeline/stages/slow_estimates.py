@@ -11,13 +11,13 @@ from enum import IntEnum
 
 import numpy as np
 
-from controller.pipeline.curves import C_PER_AH, Curve
+from controller.pipeline.curves import C_PER_AH, STEPS_OF_SHARE, Curve
 from controller.types import Float64Array, Int64Array
 from kernels import status as codes
 from twin.dqdv import BANDWIDTH_V, Peak, incremental_capacity, peaks
 from twin.esoh import Electrodes, SlowCurve, Windows, fit_curves, slow_curve
 from twin.inventory import Ageing
-from twin.ocv import OcvCurve, SlowTest, ocv_batch
+from twin.ocv import END_S, OcvCurve, SlowTest, ocv_batch
 
 Columns = dict[str, Float64Array]
 
@@ -29,11 +29,6 @@ MOST_HOLE = 0.1
 """... and where so much lies between two samples, nothing is read from the curve."""
 AROUND_HOLE = 3.0
 """Bandwidths beside a hole within which the smoothing reaches into it."""
-EDGE_S = 2.0
-"""A sample that comes later after a step's end says nothing of the ohmic step there: at the end of a discharge the
-voltage has fallen on in between by more than the resistance makes. Its charge still counts, ..."""
-ASIDE_S = 121.0
-"""... so it stands where twin/ocv.py does not look for a rest beside an edge."""
 SOC_PERCENT = tuple(range(0, 101, 5))
 HYSTERESIS_PERCENT = (10, 30, 50, 70, 90)
 WINDOW_COLUMNS = (
@@ -183,27 +178,21 @@ def _seconds(curve: Curve) -> Float64Array:
 
 
 def _test(first: Curve, second: Curve) -> SlowTest:
-    """Two curves as one record, each with the rows beside it: from those the ohmic part is read.
-
-    A branch begins at its edge, where full and empty are, not at its first sample, which a slow poll takes a thousandth
-    of the capacity later: there it has the voltage of that sample.
-    """
+    """Two curves as one record, each with the rows beside it, as a file of the same steps would have them."""
     columns = []
     for curve in (first, second):
         seconds = (curve.begun_ns - first.begun_ns) / 1e9 + _seconds(curve)
         beside = [[seconds[0] - curve.before_s, curve.before_a, curve.before_v, 0.0]] if curve.before_s > 0.0 else []
         own = np.stack([seconds, np.full(seconds.size, curve.current_a), curve.voltage_v, curve.charge_c], axis=1)
-        since_s = own[0, 3] / abs(curve.current_a)
-        edge = [[own[0, 0] - since_s, *own[0, 1:3], 0.0]] if 0.0 < since_s < curve.before_s else []
-        own = np.concatenate([np.array(edge).reshape(-1, 4), own])
-        near = curve.after_s <= EDGE_S
-        after = [[seconds[-1] + (curve.after_s if near else ASIDE_S), curve.after_a, curve.after_v, curve.after_c]]
-        after = after if near or curve is second else []
+        after = [[seconds[-1] + curve.after_s, curve.after_a, curve.after_v, curve.after_c]]
+        # What comes long after the first curve may be the second one's beginning already.
+        after = after if curve.after_s <= END_S or curve is second else []
         rows = np.concatenate([np.array(beside).reshape(-1, 4), own, np.array(after).reshape(-1, 4)])
         rows[:, 3] = curve.net_c + np.copysign(rows[:, 3], curve.current_a)
         columns.append(rows)
     time_s, current_a, voltage_v, net_c = np.concatenate(columns).T.copy()
-    return SlowTest(time_s, current_a, voltage_v, net_ah=net_c / C_PER_AH)
+    step_ah = max(curve.share_c for curve in (first, second)) / STEPS_OF_SHARE / C_PER_AH
+    return SlowTest(time_s, current_a, voltage_v, net_ah=net_c / C_PER_AH, net_step_ah=step_ah)
 
 
 def _numbers(values: Sequence[float]) -> Float64Array:

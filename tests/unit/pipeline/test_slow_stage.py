@@ -190,12 +190,11 @@ def test_the_open_circuit_voltage_is_that_of_analyse_ocv_on_the_runs_parquet_fil
         offline = [row for row in printed if row["channel"] == channel]
         assert (mine["why"], mine["charge_step"], mine["cycle"]) == (0.0, CHARGE_2, 2.0)
         for percent, row in zip(SOC_PERCENT, offline, strict=True):
-            if 10 <= percent <= 90:
-                assert mine[f"ocv_{percent:03d}_v"] == pytest.approx(row["ocv_v"], abs=0.001), percent
+            near = 0.001 if 10 <= percent <= 90 else 0.004
+            assert mine[f"ocv_{percent:03d}_v"] == pytest.approx(row["ocv_v"], abs=near), percent
         for name in ("discharge_ah", "charge_ah"):
             assert mine[name] == pytest.approx(offline[0][name], rel=5e-3)
-        # Live the edge is known, so that the first sample after it is read; a file's is read a sample later.
-        assert 0.03 < mine["ohmic_ohm"] < 1.02 * offline[0]["ohmic_ohm"]
+        assert 0.03 < mine["ohmic_ohm"] == pytest.approx(offline[0]["ohmic_ohm"], rel=0.01)
 
 
 def test_windows_stand_where_the_plant_s_electrodes_stood(run: list[Sample], live: list[Frame]) -> None:

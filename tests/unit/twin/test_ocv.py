@@ -53,6 +53,57 @@ def test_a_row_at_rest_that_carries_the_step_does_not_hide_the_resistance() -> N
     assert abs(ocv(test).ohmic_ohm - 0.1) < 0.01
 
 
+def polled(dt, ohm=0.05, capacity_ah=5.0, counted=True):
+    """A C/10 discharge and charge (its last tenth C/20) seen every `dt` seconds: R and a slow part, 30 mOhm, 300 s."""
+    time, amps = np.arange(-3600.0, 25 * 3600.0, 1.0), capacity_ah / 10
+    ends = [time < end for end in (0, 36_000, 40_000, 72_400, 79_600)]
+    current = np.select(ends, [0.0, -amps, 0.0, amps, 0.5 * amps], 0.0)
+    net = np.concatenate([[0.0], np.cumsum(current[:-1])])
+    soc = 1.0 + net / 3600 / capacity_ah
+    slow = np.zeros(len(time))
+    for k in range(1, len(time)):
+        slow[k] = slow[k - 1] + (0.03 * current[k] - slow[k - 1]) / 300.0
+    # At empty the voltage turns steeply, as a cell's does: in a minute by more than the resistance makes.
+    true = (
+        3.3 + 0.6 * soc - 0.6 * np.exp(-np.maximum(soc, 0.0) / 0.02) + 0.02 * np.exp(-np.maximum(1.0 - soc, 0.0) / 0.01)
+    )
+    rows = slice(2 * dt // 3, None, dt)
+    seen = true + slow + ohm * current
+    return SlowTest(time[rows], current[rows], seen[rows], net_ah=net[rows] / 3600 if counted else None)
+
+
+@pytest.mark.parametrize("dt", [20, 60, 100])
+@pytest.mark.parametrize("counted", [True, False])
+def test_slow_polls_leave_no_end_without_a_voltage_and_their_ends_no_resistance(dt, counted) -> None:
+    fine, curve = ocv(polled(1)), ocv(polled(dt, counted=counted))
+    assert curve.reason == "" and np.isfinite(curve.ocv_v).all()
+    # By the first row after the discharge's edge: the slow part, and what the open-circuit voltage has fallen.
+    most = 0.05 + 0.03 * (1.0 - np.exp(-dt / 300.0)) + 2.6 * dt / 18_000.0
+    assert 0.05 <= curve.ohmic_ohm < most
+    away, inner = np.abs(curve.ocv_v - fine.ocv_v), slice(20, -20)
+    assert away[inner].max() < 0.004
+    # Without a counter the edge lies anywhere between two rows, which the deviation at empty does not hold.
+    assert (away < 1.96 * curve.ocv_v_sd)[0 if counted else 4 :].all()
+    assert abs(fine.ohmic_ohm - 0.05) < 0.002
+
+
+def test_a_row_long_after_a_discharges_end_is_no_step() -> None:
+    """The last row of the load is a minute old when it ends, and by then the voltage has fallen on by more."""
+    test = polled(60)
+    last = np.flatnonzero(test.current_a < 0.0)[-1]
+    step = (test.voltage_v[last + 1] - test.voltage_v[last]) / 0.5
+    assert step < 0.03 < 0.05 <= ocv(test).ohmic_ohm
+
+
+def test_a_beginning_that_was_missed_is_still_refused() -> None:
+    test = polled(60)
+    first = np.flatnonzero(test.current_a < 0.0)[0]
+    keep = np.ones(len(test.time_s), dtype=bool)
+    keep[first : first + 10] = False  # 1.6 % of the charge
+    time, current, voltage, net = (c[keep] for c in (test.time_s, test.current_a, test.voltage_v, test.net_ah))
+    assert ocv(SlowTest(time, current, voltage, net_ah=net)).status == status.NOT_IDENTIFIABLE
+
+
 def test_batch_equals_one_by_one_and_refuses_in_words() -> None:
     good, _ = slow_cell()
     only = SlowTest(good.time_s[:4500], good.current_a[:4500], good.voltage_v[:4500])
