@@ -5,10 +5,9 @@ A sphere that takes lithium at a constant rate has, once settled, its surface ah
     x_surface - x = tau dx/dt,   tau = R^2 / (15 D)
 
 and before that by the share g(t) = 1 - 10 sum exp(-b_n^2 D t / R^2) / b_n^2, tan b_n = b_n: Crank, The Mathematics of
-Diffusion, 2nd ed., equation 6.45; Newman & Thomas-Alyea, Electrochemical Systems, chapter 22. In a charge the negative
-electrode's surface is fuller than its mean and the positive one's emptier, in a discharge the other way round. Time
-counts from the beginning of the curve, before which the cell is taken to have rested. Charge transfer: `model` in
-kernels/esoh_descent.py.
+Diffusion, 2nd ed. 1975, equation 6.45. In a charge the negative electrode's surface is fuller than its mean and the
+positive one's emptier, in a discharge the other way round. Time counts from the beginning of the curve, before
+which the cell is taken to have rested. Charge transfer: `model` in kernels/esoh_descent.py.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from configs.schema.base import Name, NonNegative, Positive, Strict
 
 POLARISATION_SD = 0.3
-"""Relative SD of diffusion and charge transfer where nobody says better: methods differ by more (Chen et al. 2020)."""
+"""Relative SD of diffusion and charge transfer where nobody says better; cells, 10 K and ageing differ by as much."""
 
 
 class HalfCells(Strict):
