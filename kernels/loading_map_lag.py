@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import status
-from kernels._jit import contracted_kernel
+from kernels._jit import contracted_helper, contracted_kernel
 from kernels.loading_map import (
     COS,
     DISTANCE_MAX_M,
@@ -71,7 +71,7 @@ def loading_map_open(x: F, p: F, node: F) -> None:
         node[row, N_VARIANCE] = seen + (node[row, LANE + row] if row < lanes else 0.0)
 
 
-@contracted_kernel
+@contracted_helper
 def _step(par: F, distance_m: float, node: F) -> None:
     drift, wet, c, s = factors(par, distance_m)
     for row in range(node.shape[0]):
@@ -82,7 +82,7 @@ def _step(par: F, distance_m: float, node: F) -> None:
             node[row, COS], node[row, SIN] = c * a + s * b, c * b - s * a
 
 
-@contracted_kernel
+@contracted_helper
 def _sample(lane: int, gauge: int, nu: float, s: float, gain: F, node: F) -> None:
     for row in range(node.shape[0]):
         ch = node[row, MEAN] + node[row, DRIFT] + node[row, COS]
@@ -93,7 +93,7 @@ def _sample(lane: int, gauge: int, nu: float, s: float, gain: F, node: F) -> Non
             node[row, j] -= ch * gain[j]
 
 
-@contracted_kernel
+@contracted_helper
 def _follow(
     par: F, coupling: F, where_m: F, lane: Ints, gauge: Ints, value: F, k: int, x: F, p: F, memory: F, nodes: F,
     opened: int, nu: F, s: F, gain: F, code: Codes,
@@ -127,7 +127,7 @@ def loading_map_follow(
         _follow(par, coupling, where_m, lane, gauge, value, k, x, p, memory, nodes, opened, nu, s, gain, code)
 
 
-@contracted_kernel
+@contracted_helper
 def _done(book: F, opened: F, lanes: int, scan_m: float) -> bool:
     """Whether the oldest node is."""
     return bool(
