@@ -8,28 +8,23 @@ stays in the spool and is delivered by the next start on the same folder.
 from __future__ import annotations
 
 import asyncio
-import errno
 import gc
 import logging
-import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from types import MappingProxyType
 
 from configs.loader import LoadedLine
-from configs.schema import Equipment, Protocol
 from controller.clock import Clock, LineClock, TimeBase
 from controller.control.commands import Commander
 from controller.control.job import Job, JobContext
 from controller.drivers.base import Driver
-from controller.errors import BadInputError, CelltwinError, StorageError
+from controller.errors import CelltwinError, StorageError
 from controller.gateway.supervisor import BackOff, DeviceTask
-from controller.historian import Drainer, Sink, Spool
-from controller.historian.parquet import ParquetSink
+from controller.historian import Drainer
 from controller.housekeeping import Housekeeping, RunRecord
-from controller.pipeline.gaps import GapDetector, StreamRule
+from controller.parts import build_sinks, gap_detector, make_driver, open_spool
 from controller.pipeline.late import Late
 from controller.pipeline.pipeline import GAPS_STATE, Pipeline, Stage, StageKey
 from controller.pipeline.stages import build_stages
@@ -126,12 +121,12 @@ class _Controller:
         """Open everything that belongs to us; nothing of the equipment yet."""
         loaded, folder = self._loaded, self._options.folder
         sinks = build_sinks(loaded, folder)
-        self._spool = _open_spool(loaded, folder, [sink.name for sink in sinks])
+        self._spool = open_spool(loaded, folder, [sink.name for sink in sinks])
         stack.push_async_callback(self._spool.close)
         folder.keep_line_file(loaded.path)
         self._drainers = [Drainer(self._spool, sink) for sink in sinks]
         self._view.set_spool(True)
-        self._gaps = _gap_detector(loaded, self._clock.speed)
+        self._gaps = gap_detector(loaded, self._clock.speed)
         self._late = Late()
         stages = self._build_stages()
         self._drivers = {
@@ -180,11 +175,14 @@ class _Controller:
             await self._end(status, drains)
 
     async def _end_late(self, late: asyncio.Task[None], status: str) -> None:
-        """A run that reached its planned end waits for what still compiles; others keep it in their checkpoints."""
-        if status == "complete" and self._options.duration_s is not None and not late.done():
+        """A run that reached its planned end works off what waits; others keep it in their checkpoints."""
+        planned = status == "complete" and self._options.duration_s is not None
+        if planned and not late.done():
             self._say("waiting for the kernels of finished steps, which still compile")
             await asyncio.wait([late], timeout=LATE_S)
         await _cancel([late])
+        if planned:
+            await self._pipeline.catch_up()
 
     async def _end(self, status: str, drains: Sequence[asyncio.Task[None]]) -> None:
         """The devices are let go; make the rest durable, deliver what can be delivered, and say so in run.json."""
@@ -277,69 +275,3 @@ async def _cancel(tasks: Sequence[asyncio.Task[object]] | Sequence[asyncio.Task[
     for result in await asyncio.gather(*tasks, return_exceptions=True):
         if isinstance(result, Exception) and not isinstance(result, CelltwinError):
             log.error("while ending: %r", result)
-
-
-def _open_spool(loaded: LoadedLine, folder: RunFolder, sinks: Sequence[str]) -> Spool:
-    """The run folder is ours from here on. A folder that a person must put right is bad input; a full disk is not."""
-    try:
-        spool = Spool.open(folder.spool, loaded.file.spool, sinks)
-    except StorageError as error:
-        cause = error.__cause__
-        full = (
-            getattr(cause, "errno", None) == errno.ENOSPC
-            or getattr(cause, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL
-        )
-        raise error if full else BadInputError(error.what, error.hint) from cause
-    return spool
-
-
-def build_sinks(loaded: LoadedLine, folder: RunFolder) -> list[Sink]:
-    """Where the spool drains to. Raises BadInputError for a missing token."""
-    sinks: list[Sink] = []
-    if loaded.file.sinks.parquet.enabled:
-        sinks.append(ParquetSink(folder.parquet, loaded.file.sinks.parquet))
-    if loaded.file.sinks.influxdb is not None:
-        from controller.historian.influx import InfluxSink
-
-        sinks.append(InfluxSink(loaded.file.sinks.influxdb, loaded.file.line.name, loaded.path.parent))
-    return sinks
-
-
-def make_driver(
-    loaded: LoadedLine,
-    device_id: str,
-    clock: Clock,
-    on_poll: Callable[[float], None],
-    newest_ns: Mapping[str, int] = MappingProxyType({}),
-    spool: Spool | None = None,
-) -> Driver:
-    """The driver that speaks the device's protocol; only its library is imported. `newest_ns`: stamps by stream.
-
-    `spool`: whose state keeps what a driver learns; None: it forgets that when the process ends.
-    """
-    device = next(d for d in loaded.file.device if d.id == device_id)
-    equipment: Equipment = loaded.equipment[device_id]
-    match equipment.protocol:
-        case Protocol.MODBUS:
-            from controller.drivers.modbus import ModbusDriver
-
-            return ModbusDriver(device, equipment, clock, on_poll, loaded.path.parent, newest_ns)
-        case Protocol.OPCUA:
-            from controller.drivers.opcua import OpcUaDriver
-
-            where, key = loaded.path.parent, f"driver/{device_id}"
-            driver = partial(OpcUaDriver, device, equipment, clock, folder=where, floors_ns=newest_ns)
-            if spool is None:
-                return driver()
-            return driver(learnt=spool.load_state(key), keep=lambda value: spool.save_state({key: value}))
-    raise BadInputError(f"{device_id}: no driver for protocol {equipment.protocol}")
-
-
-def _gap_detector(loaded: LoadedLine, speed: float) -> GapDetector:
-    rules = {}
-    for device_id, equipment in loaded.equipment.items():
-        for group in equipment.group:
-            if group.period_s > 0:
-                polled = equipment.protocol is Protocol.MODBUS
-                rules[device_id, group.name] = StreamRule(group.period_s, polled)
-    return GapDetector(rules, speed)

@@ -52,8 +52,9 @@ async def start_run(loaded: LoadedLine, folder: RunFolder, start: Start, say: Sa
 
 
 async def _run(loaded: LoadedLine, folder: RunFolder, start: Start, stop: asyncio.Event, say: Say) -> None:
-    from controller.app import RunOptions, build_sinks, run_line, warm_up
+    from controller.app import RunOptions, run_line, warm_up
     from controller.check import check_files
+    from controller.parts import build_sinks
 
     # What a person must correct is said before anything slow begins.
     folder.prepare()

@@ -18,10 +18,10 @@ import pytest
 
 from configs.loader import load_line
 from configs.schema import Device
-from controller.app import make_driver
 from controller.clock import LineClock, TimeBase
 from controller.drivers.base import Driver
 from controller.drivers.opcua import OpcUaDriver
+from controller.parts import make_driver
 from controller.pipeline.gaps import GapDetector, StreamRule
 from controller.types import Frame, Quality, TimeSource
 from tests.unit.simulators.opcua_rig import START_NS, Rig, S

@@ -15,11 +15,11 @@ from asyncua import Client
 from configs.loader import load_line
 from configs.schema import Device, Equipment
 from configs.schema import Spool as SpoolOptions
-from controller.app import make_driver
 from controller.clock import LineClock
 from controller.drivers.opcua import OpcUaDriver
 from controller.errors import DeviceLostError
 from controller.historian import Spool
+from controller.parts import make_driver
 from controller.types import Frame, Write
 from simulators.servers.opcua import OpcUaServer
 from tests.unit.simulators.opcua_rig import PRESS, Rig, some_port
