@@ -129,7 +129,7 @@ async def _run(job: Job, parent_pid: int | None) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one device; the exit code."""
-    # Until the loop runs there is nothing to close: leave at once, and well. Not by an exception: within the import of a
+    # Until the loop runs there is nothing to close: leave at once, and well. Not by an exception: in the import of a
     # compiled library it would come out as that library's failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(0))
