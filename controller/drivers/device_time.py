@@ -53,14 +53,21 @@ class Note:
 class DeviceTime:
     """Memory of the stamps of one group's points. Outlives connections."""
 
-    def __init__(self, points: int, period_s: float, speed: float = 1.0, floor_ns: int = 0) -> None:
-        """`floor_ns`: the newest row that an earlier process has left of this stream; 0: none."""
+    def __init__(
+        self, points: int, period_s: float, speed: float = 1.0, floor_ns: int = 0, resolution_s: float = 0.0
+    ) -> None:
+        """`floor_ns`: the newest row that an earlier process has left of this stream; 0: none.
+
+        `resolution_s`: a clock that counts whole seconds shows the same one to two readings, and does not stand.
+        """
         self._points = points
         self._period_ns = max(1, int(period_s * _NS))
         self._tolerance_ns = int(max(TOLERANCE_S, 3 * period_s, JITTER_S * speed) * _NS)
+        self._stands_ns = max(self._period_ns // 2, int(resolution_s * _NS))
         self._raw = np.full(points, floor_ns, dtype=np.int64)  # last possible stamp
         self._out = np.full(points, floor_ns, dtype=np.int64)  # time of the last row
         self._here = np.zeros(points, dtype=np.int64)  # our time then
+        self._heard = np.zeros(points, dtype=np.int64)  # our time when it had been read: its stamp is no later
         self._ref = np.full(points, _NEVER, dtype=np.int64)  # device minus ours while believed; delays make it less
         self._moved = np.full(points, _NEVER, dtype=np.int64)  # the same while it is not believed
         self._shift = np.zeros(points, dtype=np.int64)  # what is taken off its stamps then
@@ -80,9 +87,12 @@ class DeviceTime:
         """Whether any point shows the stamp again that it had; only then does `changed` matter to `judge`."""
         return bool((raw_ns == self._raw).any())
 
-    def judge(self, raw_ns: Int64Array, now_ns: int, changed: Rows | None = None) -> tuple[Int64Array, Rows, Rows]:
+    def judge(
+        self, raw_ns: Int64Array, now_ns: int, changed: Rows | None = None, heard_ns: int | None = None
+    ) -> tuple[Int64Array, Rows, Rows]:
         """(time, believed, dropped) per point. `raw_ns` 0: no possible stamp; `changed`: values differ from the last.
 
+        Our time: `now_ns` before the device was asked, `heard_ns` when it had answered; None: it came by itself.
         A dropped row is the one before again. What is neither believed nor dropped carries a time of ours.
         """
         off = raw_ns - now_ns
@@ -90,11 +100,14 @@ class DeviceTime:
             self._ref = np.maximum(off, self._ref - (now_ns - self._here) // _DRIFT)
             self._raw = self._out = raw_ns
             self._here = np.full(self._points, now_ns, dtype=np.int64)
+            self._heard = np.full(self._points, now_ns if heard_ns is None else heard_ns, dtype=np.int64)
             if self._troubles:
                 self._troubles_now(now_ns)
             whole = np.ones(self._points, dtype=np.bool_)
             return raw_ns, whole, ~whole
-        return self._look_closely(raw_ns, off, now_ns, np.ones_like(self._off) if changed is None else changed)
+        found = self._look_closely(raw_ns, off, now_ns, np.ones_like(self._off) if changed is None else changed)
+        self._heard = np.where(found[2], self._heard, now_ns if heard_ns is None else heard_ns)
+        return found
 
     def _look_closely(
         self, raw: Int64Array, off: Int64Array, now_ns: int, changed: Rows
@@ -107,7 +120,8 @@ class DeviceTime:
         agrees = (np.abs(off) <= tolerance) | (known & (np.abs(off - self._ref) <= tolerance))
         sound = possible & ~repeated & ~future
         believed = sound & (raw > self._out) & (~self._off | agrees)
-        stands = repeated & changed & (now_ns - self._here >= self._period_ns // 2) & (self._here > 0)
+        # From the last answer to this question: an answer on its way for long says nothing of the device's clock.
+        stands = repeated & changed & (now_ns - self._heard >= self._stands_ns) & (self._here > 0)
         # The first reading after a restart of ours may be of before it.
         before = sound & ~known & ~self._off & (raw <= self._out) & (self._out - raw <= tolerance) & (self._here == 0)
         dropped = (repeated & ~stands) | before

@@ -245,10 +245,11 @@ class ModbusDriver:
         """Frames of one poll; none where every row repeats."""
         now_ns = self._clock.now_ns()  # before the first request: a row without device time is never older than it says
         registers = await self._read_blocks(poll.plan)
+        heard_ns = self._clock.now_ns()
         self._polled += 1
         frames: list[Frame] = []
         for group in poll.groups:
-            new, repeated = group.frames(registers, now_ns)
+            new, repeated = group.frames(registers, now_ns, heard_ns)
             frames.extend(new)
             self._repeated += repeated
         return frames

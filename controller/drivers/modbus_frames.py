@@ -39,14 +39,15 @@ class GroupFrames:
         self._device, self._labels, self._group = device, dict(labels), group
         self._values = Decoder(values) if values else None
         self._stamps = Decoder(stamps) if stamps else None
-        self._time = DeviceTime(group.points, group.period_s, speed, floor_ns)
+        coarse = group.clock is not None and group.clock.milliseconds is None
+        self._time = DeviceTime(group.points, group.period_s, speed, floor_ns, 1.0 if coarse else 0.001)
         self._before: Mapping[str, Float64Array] = {}
         several = group.point_name is not None
         self._point = np.arange(1, group.points + 1, dtype=np.int32) if several else np.zeros(1, dtype=np.int32)
         self._none = Decoded({}, np.zeros(group.points, dtype=np.uint8), np.zeros(group.points, dtype=np.uint32))
 
-    def frames(self, registers: Registers, now_ns: int) -> tuple[list[Frame], int]:
-        """Frames of what is new, and how many repeated rows were dropped.
+    def frames(self, registers: Registers, now_ns: int, heard_ns: int | None = None) -> tuple[list[Frame], int]:
+        """Frames of what is new, and how many repeated rows were dropped. Our time before and after they were read.
 
         One Frame as a rule, none when every row repeats, two (first DEVICE, then CONTROLLER) when only some of the
         points keep a time that can be believed; before them events of the clock.
@@ -59,7 +60,7 @@ class GroupFrames:
         ms = self._group.clock.milliseconds
         stamp_ns = device_time_ns(read[self._group.clock.seconds], read[ms] if ms is not None else None)
         changed = self._changed(decoded) if self._time.repeats(stamp_ns) else None
-        time_ns, believed, repeated = self._time.judge(stamp_ns, now_ns, changed)
+        time_ns, believed, repeated = self._time.judge(stamp_ns, now_ns, changed, heard_ns)
         self._before = decoded.columns
         frames = clock_events(self._device, self._group.name, self._time.notes(), now_ns + 16 * self._order)
         if believed.all():

@@ -199,3 +199,26 @@ def test_whatever_a_clock_does_times_only_grow(steps: list[tuple[int, bool, int]
             last = int(out[0])
         if believed[0]:
             assert out[0] == now + wrong
+
+
+def test_an_answer_that_was_long_on_its_way_says_nothing_of_the_clock() -> None:
+    """Asked at 0 s, stamped and answered at 15 s; asked again at once: the same millisecond, other values."""
+    time = DeviceTime(1, PERIOD_S)
+    stamp = np.array([T0 + 15 * S])
+    time.judge(stamp, T0, None, T0 + 15 * S)
+    _, believed, dropped = time.judge(stamp, T0 + 15 * S, np.array([True]), T0 + 16 * S)
+    assert dropped[0] and not believed[0] and time.notes() == []
+    _, _, dropped = time.judge(stamp, T0 + 26 * S, np.array([True]), T0 + 26 * S)
+    assert not dropped[0], "now it stands"
+    assert "stands still" in time.notes()[0].text
+
+
+def test_a_clock_of_whole_seconds_does_not_stand() -> None:
+    time = DeviceTime(1, 0.5, resolution_s=1.0)
+    time.judge(np.array([T0]), T0 + S // 10)
+    _, _, dropped = time.judge(np.array([T0]), T0 + 6 * S // 10, np.array([True]))
+    assert dropped[0] and time.notes() == []
+    _, believed, _ = time.judge(np.array([T0 + S]), T0 + 11 * S // 10, np.array([True]))
+    assert believed[0]
+    _, _, dropped = time.judge(np.array([T0 + S]), T0 + 23 * S // 10, np.array([True]))
+    assert not dropped[0] and "stands still" in time.notes()[0].text
