@@ -30,7 +30,7 @@ test test-long: export PYTHONDONTWRITEBYTECODE =
 demo: $(READY) ## run a simulated line: 24 h of plant time in about 90 s, live page and report
 	@$(BIN)/celltwin demo
 
-test: $(READY) ## run the tests (within five minutes on two cores; they wait for each other's programs, hence three workers)
+test: $(READY) ## run the tests (five minutes on two cores, 45 s more the first time; they wait for each other's programs, hence three workers)
 	@PYTHONPATH=. $(BIN)/python tests/warm.py
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m 'not long'
 
