@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.types import Float64Array, Frame, FrameKind, Int64Array
+from controller.types import Float64Array, Frame, FrameKind, Int64Array, Quality, TimeSource
 
 NS_PER_S = 1_000_000_000
 
@@ -58,4 +58,30 @@ def result(
         code=np.zeros(time_ns.size, dtype=np.uint32),
         time_source=frame.time_source,
         labels=frame.labels,
+    )
+
+
+def channels_result(
+    device: str,
+    stream: str,
+    labels: Mapping[str, str],
+    time_ns: Int64Array,
+    channels: Sequence[int],
+    columns: Mapping[str, Float64Array],
+    like: tuple[str, TimeSource],
+) -> Frame:
+    """A result Frame of events of single channels. `like`: point name and time source of the device's own Frames."""
+    point_name, time_source = like
+    return Frame(
+        device=device,
+        stream=stream,
+        kind=FrameKind.RESULT,
+        time_ns=time_ns,
+        point=np.array(channels, dtype=np.int32),
+        point_name=point_name,
+        columns=columns,
+        quality=np.full(time_ns.size, Quality.GOOD, dtype=np.uint8),
+        code=np.zeros(time_ns.size, dtype=np.uint32),
+        time_source=time_source,
+        labels=labels,
     )

@@ -21,13 +21,13 @@ from configs.schema import CellModel
 from controller.errors import BadInputError
 from controller.pipeline.curves import Curve, CurveKeeper
 from controller.pipeline.late import Late
-from controller.pipeline.stages.common import result, samples
+from controller.pipeline.stages.common import channels_result, samples
 from controller.pipeline.stages.curve_queue import CurveQueue, Labels, Waiter
 from controller.pipeline.stages.slow_estimates import Columns
 from controller.pipeline.stages.slow_memory import CellMemory, without_rows
 from controller.pipeline.stages.slow_results import SlowCell, results
 from controller.records import event
-from controller.types import Frame, FrameKind, Quality, TimeSource
+from controller.types import Frame, TimeSource
 from twin.checkpoint import pack, unpack
 from twin.esoh import Electrodes
 from twin.halfcell import HalfCellError, load
@@ -70,7 +70,7 @@ class SlowStage:
         self._keeper = CurveKeeper(points, cell.capacity_ah)
         self._waiting = CurveQueue("waiting")
         self._memory = CellMemory(points)
-        self._point_name, self._time_source = "channel", TimeSource.DEVICE
+        self._like = "channel", TimeSource.DEVICE
         self._ended = False
 
     def process(self, frame: Frame) -> list[Frame]:
@@ -82,7 +82,7 @@ class SlowStage:
                     wanted.append(curve)
                 elif self._cell.is_first_charge(curve):
                     wanted.append(without_rows(curve))
-        self._point_name, self._time_source = frame.point_name, frame.time_source
+        self._like = frame.point_name, frame.time_source
         dropped = self._waiting.add(wanted, frame.labels)
         lost = f"{dropped} slow curves could not wait any longer for their kernels and stay without estimates"
         said = [event(self._device, int(frame.time_ns.max()), "warning", lost)] if dropped else []
@@ -135,18 +135,5 @@ class SlowStage:
 
     def _frame(self, stream: str, labels: Labels, curves: Sequence[Curve], columns: Columns) -> Frame:
         time_ns = np.array([curve.last_ns for curve in curves], dtype=np.int64)
-        point = np.array([curve.channel for curve in curves], dtype=np.int32)
-        origin = Frame(
-            device=self._device,
-            stream=stream,
-            kind=FrameKind.RAW,
-            time_ns=time_ns,
-            point=point,
-            point_name=self._point_name,
-            columns={},
-            quality=np.zeros(point.size, dtype=np.uint8),
-            code=np.zeros(point.size, dtype=np.uint32),
-            time_source=self._time_source,
-            labels=labels,
-        )
-        return result(origin, stream, time_ns, point, columns, np.full(point.size, Quality.GOOD, dtype=np.uint8))
+        channels = [curve.channel for curve in curves]
+        return channels_result(self._device, stream, labels, time_ns, channels, columns, self._like)

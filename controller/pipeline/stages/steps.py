@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controller.pipeline.late import Late
-from controller.pipeline.stages.common import result, samples
+from controller.pipeline.stages.common import channels_result, samples
 from controller.pipeline.stages.estimates import Columns, circuits, pulses, relaxations
 from controller.pipeline.stages.waiting import Labels, Waiter, Waiting
 from controller.pipeline.steps import FinishedStep, StepCutter
 from controller.records import event
-from controller.types import Float64Array, Frame, FrameKind, Int64Array, Quality, TimeSource
+from controller.types import Float64Array, Frame, Int64Array, TimeSource
 from twin.checkpoint import pack, unpack
 
 KERNELS = ("pulse", "ecm", "relaxation")
@@ -106,7 +106,7 @@ class StepStage:
         self._cutter = StepCutter(points, states.rest, len(NOTES))
         self._waiting = Waiting(len(NOTES))
         self._notes = newest.values.copy()
-        self._point_name, self._time_source = "channel", TimeSource.DEVICE
+        self._like = "channel", TimeSource.DEVICE
         self._ended = False
 
     def process(self, frame: Frame) -> list[Frame]:
@@ -116,7 +116,7 @@ class StepStage:
             finished += self._cutter.feed(frame, rows, self._notes)
         # The filter has seen this Frame already; a step that begins with the next shall have what it believed before.
         self._notes = self._newest.values.copy()
-        self._point_name, self._time_source = frame.point_name, frame.time_source
+        self._like = frame.point_name, frame.time_source
         wanted = [step for step in finished if self._is_rest(step) or self._is_edge(step)]
         dropped = self._waiting.add(wanted, frame.labels)
         lost = f"{dropped} finished steps could not wait any longer for their kernels and stay without estimates"
@@ -198,19 +198,6 @@ class StepStage:
         estimate: Callable[[Sequence[FinishedStep]], tuple[Int64Array, Columns]],
     ) -> Frame:
         time_ns, columns = estimate(steps)
-        point = np.array([step.channel for step in steps], dtype=np.int32)
-        origin = Frame(
-            device=self._device,
-            stream=stream,
-            kind=FrameKind.RAW,
-            time_ns=time_ns,
-            point=point,
-            point_name=self._point_name,
-            columns={},
-            quality=np.zeros(point.size, dtype=np.uint8),
-            code=np.zeros(point.size, dtype=np.uint32),
-            time_source=self._time_source,
-            labels=labels,
-        )
         columns = {name: np.asarray(values, dtype=np.float64) for name, values in columns.items()}
-        return result(origin, stream, time_ns, point, columns, np.full(point.size, Quality.GOOD, dtype=np.uint8))
+        channels = [step.channel for step in steps]
+        return channels_result(self._device, stream, labels, time_ns, channels, columns, self._like)
