@@ -75,7 +75,7 @@ def prepare(args: argparse.Namespace) -> Job:
     from simulators.proxy.front import server_builder
     from simulators.servers import keep_files
     from simulators.servers.modbus_gateway import behind_gateway
-    from simulators.truth import TruthWriter, load_writer
+    from simulators.truth import TruthWriter
 
     given = None if args.time_base == "-" else TimeBase.parse(args.time_base)
     line = load_line(args.line)
@@ -91,7 +91,6 @@ def prepare(args: argparse.Namespace) -> Job:
     # Built twice: the first one compiles or loads kernels and libraries, which would cost plant time at a high speed.
     spare = build_machine(name, equipment, 0, seed, parameters)
     spare.advance(REHEARSED_NS)
-    load_writer()
     scenario = None if args.scenario is None else load_scenario(args.scenario, line)
     build_server = server_builder(args.device, args.via_proxy, scenario, seed)
     build_server = behind_gateway(build_server, line.file.device, args.device, args.out)

@@ -8,7 +8,6 @@ sees while the line runs.
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -32,11 +31,6 @@ def next_part(folder: Path) -> int:
     """Number after the highest part in the folder, from 1: a restart continues where the last run ended."""
     found = (_PART.fullmatch(p.name) for p in folder.iterdir())
     return max((int(m.group(1)) for m in found if m), default=0) + 1
-
-
-def load_writer() -> None:
-    """Load what a first part would load."""
-    pq.write_table(pa.Table.from_arrays([_arrow(pa.float64(), np.zeros(1))], names=["none"]), io.BytesIO())
 
 
 class TruthWriter:
