@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from configs.loader import LoadedLine, load_line
+from configs.schema import Equipment
 from configs.schema.equipment import Group
 from controller.types import Frame, FrameKind
+from simulators.machine import Machine, Values
 from simulators.machines import build_machine
 from simulators.machines.rack_states import RackCommand
 
@@ -41,6 +43,34 @@ def channel_group(loaded: LoadedLine) -> Group:
     return found[0]
 
 
+def started(equipment: Equipment, programme: Sequence[Sequence[float]], seed: int) -> Machine:
+    """A simulated rack that has just been told to run the programme."""
+    rack = build_machine("formation_rack", equipment, START_S * NS, seed, {})
+    for k, tag in enumerate(TAGS):
+        rack.write(tag, np.array([float(step[k]) for step in programme]))
+    rack.write("programme_steps", np.array([float(len(programme))]))
+    rack.write("programme_id", np.array([7.0]))
+    rack.write("command", np.array([float(RackCommand.START)]))
+    rack.write("command_seq", np.array([1.0]))
+    return rack
+
+
+def polled(shown: Mapping[str, Values], names: Sequence[str], now_s: int, channels: int, lot: str) -> Frame:
+    """The first channels of a rack's outputs, as the Modbus driver gives them."""
+    return Frame(
+        device="rack1",
+        stream="channel",
+        kind=FrameKind.RAW,
+        time_ns=np.full(channels, now_s * NS, dtype=np.int64),
+        point=np.arange(1, channels + 1, dtype=np.int32),
+        point_name="channel",
+        columns={name: np.array(shown[name][:channels], dtype=np.float64) for name in names},
+        quality=np.zeros(channels, dtype=np.uint8),
+        code=np.zeros(channels, dtype=np.uint32),
+        labels={"lot": lot},
+    )
+
+
 def frames(
     period_s: int,
     seconds: int,
@@ -51,26 +81,8 @@ def frames(
 ) -> Iterator[Frame]:
     """One Frame a poll, from the start of the programme on; a channel as the Modbus driver gives it."""
     loaded = line()
-    rack = build_machine("formation_rack", loaded.equipment["rack1"], START_S * NS, seed, {})
-    for k, tag in enumerate(TAGS):
-        rack.write(tag, np.array([float(step[k]) for step in programme]))
-    rack.write("programme_steps", np.array([float(len(programme))]))
-    rack.write("programme_id", np.array([7.0]))
-    rack.write("command", np.array([float(RackCommand.START)]))
-    rack.write("command_seq", np.array([1.0]))
+    rack = started(loaded.equipment["rack1"], programme, seed)
     names = [tag.name for tag in channel_group(loaded).tag]
     for now_s in range(START_S + period_s, START_S + seconds + 1, period_s):
         rack.advance(now_s * NS)
-        shown = rack.outputs()
-        yield Frame(
-            device="rack1",
-            stream="channel",
-            kind=FrameKind.RAW,
-            time_ns=np.full(channels, now_s * NS, dtype=np.int64),
-            point=np.arange(1, channels + 1, dtype=np.int32),
-            point_name="channel",
-            columns={name: np.array(shown[name][:channels], dtype=np.float64) for name in names},
-            quality=np.zeros(channels, dtype=np.uint8),
-            code=np.zeros(channels, dtype=np.uint32),
-            labels={"lot": lot},
-        )
+        yield polled(rack.outputs(), names, now_s, channels, lot)

@@ -7,9 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from controller.types import Float64Array, Frame, FrameKind
-from simulators.machines import build_machine
-from simulators.machines.rack_states import RackCommand
+from controller.types import Float64Array, Frame
 from tests.unit.pipeline.rack_frames import (
     CC_CHARGE,
     CC_DISCHARGE,
@@ -17,9 +15,10 @@ from tests.unit.pipeline.rack_frames import (
     NS,
     REST,
     START_S,
-    TAGS,
     channel_group,
     line,
+    polled,
+    started,
 )
 
 CHANNELS = 3
@@ -58,13 +57,7 @@ def samples(
     groups = tuple(
         group.model_copy(update={"points": channels}) if group.name == "channel" else group for group in equipment.group
     )
-    rack = build_machine("formation_rack", equipment.model_copy(update={"group": groups}), START_S * NS, seed, {})
-    for k, tag in enumerate(TAGS):
-        rack.write(tag, np.array([float(step[k]) for step in steps]))
-    rack.write("programme_steps", np.array([float(len(steps))]))
-    rack.write("programme_id", np.array([7.0]))
-    rack.write("command", np.array([float(RackCommand.START)]))
-    rack.write("command_seq", np.array([1.0]))
+    rack = started(equipment.model_copy(update={"group": groups}), steps, seed)
     names = [tag.name for tag in channel_group(line()).tag]
     now_s, running = START_S, True
     while running:
@@ -73,17 +66,6 @@ def samples(
         shown, truth = rack.outputs(), rack.truth()
         running = bool((np.array(shown["state"]) != 6.0).any())
         yield Sample(
-            Frame(
-                device="rack1",
-                stream="channel",
-                kind=FrameKind.RAW,
-                time_ns=np.full(channels, now_s * NS, dtype=np.int64),
-                point=np.arange(1, channels + 1, dtype=np.int32),
-                point_name="channel",
-                columns={name: np.array(shown[name][:channels], dtype=np.float64) for name in names},
-                quality=np.zeros(channels, dtype=np.uint8),
-                code=np.zeros(channels, dtype=np.uint32),
-                labels={"lot": lot},
-            ),
+            polled(shown, names, now_s, channels, lot),
             {name: np.array(truth[name][:channels]) for name in ("x", "y")},
         )
