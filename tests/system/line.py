@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.loader import packaged
+from controller.clock import TimeBase
 
 START_S = 60.0
 """Wall seconds for the slowest start: a cold machine compiles kernels for two processes at once."""
@@ -130,3 +131,37 @@ def until(what: str, condition: Callable[[], object], timeout_s: float = START_S
                 return
         time.sleep(0.1)
     raise AssertionError(f"not within {timeout_s:.0f} s: {what}")
+
+
+@contextlib.contextmanager
+def played(
+    name: str, line: Path, scenario: str, plant_start_s: int, speed: float, from_s: float = 0.0
+) -> Iterator[TimeBase]:
+    """One device's program with a scenario, at `from_s` of it when it begins to listen; its run folder is `run`."""
+    out = line.parent / "run"
+    out.mkdir(exist_ok=True)
+    arguments = ["simulators", name, "--line", str(line), "--out", str(out), "--scenario", scenario, "--time-base", "-"]
+    program = subprocess.Popen(
+        [sys.executable, "-m", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        assert program.stdout.readline() == f"warm {name}\n"
+        base = TimeBase(plant_start_s * 10**9, time.time_ns() - round(from_s / speed * 1e9), speed)
+        program.stdin.write(base.text() + "\n")
+        program.stdin.flush()
+        assert program.stdout.readline().startswith(f"ready {name}")
+        yield base
+        program.send_signal(signal.SIGTERM)
+        assert program.wait(30.0) == 0
+    finally:
+        if program.poll() is None:
+            program.kill()
+            program.wait()
+        for pipe in (program.stdin, program.stdout):
+            if pipe is not None:
+                pipe.close()

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from controller.drivers.opcua import OpcUaDriver
 from controller.parts import make_driver
 from controller.pipeline.gaps import GapDetector, StreamRule
 from controller.types import Frame, Quality, TimeSource
+from tests.system.line import played
 from tests.unit.simulators.opcua_rig import START_NS, Rig, S
 
 pytestmark = [pytest.mark.system]
@@ -80,6 +79,25 @@ def rows(frames: list[Frame], stream: str, point: int) -> list[tuple[float, Qual
     return found
 
 
+@asynccontextmanager
+async def followed(driver: Driver) -> AsyncIterator[list[Frame]]:
+    """What the driver reads meanwhile."""
+    frames: list[Frame] = []
+
+    async def follow() -> None:
+        while True:
+            frames.extend(await driver.read())
+
+    await driver.start()
+    reading = asyncio.create_task(follow())
+    try:
+        yield frames
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        await driver.stop()
+
+
 @pytest.mark.asyncio
 async def test_an_opcua_clock_that_goes_back_costs_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("controller.drivers.opcua_subscription.KEEP_ALIVE_S", 0.2)
@@ -88,15 +106,7 @@ async def test_an_opcua_clock_that_goes_back_costs_no_row(monkeypatch: pytest.Mo
         device = Device(id="press1", equipment="press", endpoint=rig.endpoint)
         clock = LineClock(TimeBase(START_NS, time.time_ns(), speed))
         driver = OpcUaDriver(device, rig.equipment, clock)
-        await driver.start()
-        frames: list[Frame] = []
-
-        async def follow() -> None:
-            while True:
-                frames.extend(await driver.read())
-
-        reading = asyncio.create_task(follow())
-        try:
+        async with followed(driver) as frames:
             force = 100.0
             for wrong_s in (0, -600, 0):
                 for _ in range(30):
@@ -105,10 +115,6 @@ async def test_an_opcua_clock_that_goes_back_costs_no_row(monkeypatch: pytest.Mo
                     await rig.scan(0.0, force_n=force)
                     await asyncio.sleep(1.0 / speed)
             await asyncio.sleep(0.6)
-        finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
-            await driver.stop()
     found = rows(frames, "press", 0)
     seen = {v for f in frames if f.stream == "press" for v in f.columns["force_n"].tolist()}
     assert {100.0 + k for k in range(2, 91)} <= seen, "every scan"
@@ -137,15 +143,7 @@ async def test_an_opcua_clock_that_ntp_steps_back_a_little_costs_no_row(
         device = Device(id="press1", equipment="press", endpoint=rig.endpoint)
         clock = LineClock(TimeBase(START_NS, time.time_ns(), speed))
         driver = OpcUaDriver(device, rig.equipment, clock)
-        await driver.start()
-        frames: list[Frame] = []
-
-        async def follow() -> None:
-            while True:
-                frames.extend(await driver.read())
-
-        reading = asyncio.create_task(follow())
-        try:
+        async with followed(driver) as frames:
             began_ns, wrong_ns = clock.now_ns(), 0
             for k, step_s in enumerate([0.0] * 4 + [-0.2, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, -2.0, 0.0, -2.0] + [0.0] * 9):
                 wrong_ns += round(step_s * S)
@@ -155,10 +153,6 @@ async def test_an_opcua_clock_that_ntp_steps_back_a_little_costs_no_row(
                 await rig.scan(0.0, force_n=force, stroke=truth[force][1])
                 await clock.sleep(max(0.0, (true_ns + S - clock.now_ns()) / S))
             await asyncio.sleep(0.6)
-        finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
-            await driver.stop()
     seen = [
         row
         for f in frames
@@ -177,36 +171,11 @@ async def test_an_opcua_clock_that_ntp_steps_back_a_little_costs_no_row(
     assert driver.counters["late_folded"] == driver.counters["late_rows"] == driver.counters["coalesced"] == 0
 
 
-@contextmanager
-def played(line: Path, name: str) -> Iterator[LineClock]:
-    """The device's program with the scenario; its plant time."""
-    scenario = line.parent / "clocks.toml"
-    scenario.write_text(SCENARIO)
-    out = line.parent / "run"
-    out.mkdir(exist_ok=True)
-    arguments = ["simulators", name, "--line", str(line), "--out", str(out), "--scenario", str(scenario)]
-    program = subprocess.Popen(
-        [sys.executable, "-m", *arguments, "--time-base", "-"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        assert program.stdin is not None
-        assert program.stdout is not None
-        assert program.stdout.readline() == f"warm {name}\n"
-        base = TimeBase(START_S * 10**9, time.time_ns(), SPEED)
-        program.stdin.write(base.text() + "\n")
-        program.stdin.flush()
-        assert program.stdout.readline().startswith(f"ready {name}")
-        yield LineClock(base)
-        program.terminate()
-        assert program.wait(30.0) == 0
-    finally:
-        if program.poll() is None:
-            program.kill()
-            program.wait()
-        for pipe in (program.stdin, program.stdout):
-            if pipe is not None:
-                pipe.close()
+def scenario(line: Path) -> str:
+    """The file of SCENARIO, beside the line's."""
+    path = line.parent / "clocks.toml"
+    path.write_text(SCENARIO)
+    return str(path)
 
 
 async def read_until(driver: Driver, clock: LineClock, second: float) -> tuple[list[Frame], list[float]]:
@@ -243,7 +212,8 @@ async def test_the_racks_clock_jumps_back_and_forward(line: Path) -> None:
     assert kind.modbus is not None
     patient = kind.modbus.model_copy(update={"timeout_s": BUSY_S / SPEED})
     loaded.equipment["rack1"] = kind.model_copy(update={"modbus": patient})
-    with played(line, "rack1") as clock:
+    with played("rack1", line, scenario(line), START_S, SPEED) as base:
+        clock = LineClock(base)
         driver = make_driver(loaded, "rack1", clock, lambda _: None)
         frames, came = await read_until(driver, clock, 840.0)
     found = check(frames, {("rack1", "channel"): StreamRule(20.0, polled=True)}, "channel", 7)
@@ -264,7 +234,8 @@ async def test_the_racks_clock_jumps_back_and_forward(line: Path) -> None:
 @pytest.mark.asyncio
 async def test_the_coaters_clock_jumps_and_stands_in_steps(line: Path) -> None:
     loaded = load_line(line)
-    with played(line, "coater1") as clock:
+    with played("coater1", line, scenario(line), START_S, SPEED) as base:
+        clock = LineClock(base)
         driver = make_driver(loaded, "coater1", clock, lambda _: None)
         frames, _ = await read_until(driver, clock, 840.0)
     found = check(frames, {("coater1", "coater"): StreamRule(10.0, polled=True)}, "coater", 0)

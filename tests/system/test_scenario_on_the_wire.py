@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import re
-import signal
 import socket
 import struct
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -20,44 +14,13 @@ import pytest
 from asyncua import Client, ua
 
 from configs.loader import load_line
-from tests.system.line import programs, until
+from tests.system.line import played, programs, until
 
 pytestmark = [pytest.mark.long, pytest.mark.system]
 
 NS = 1_000_000_000
 START_S = 1_700_000_000
 WEB_SPEED = "s=Coater.Web.Speed"
-
-
-@contextlib.contextmanager
-def _device(name: str, line: Path, scenario: str, from_s: float, speed: float) -> Iterator[Path]:
-    """The device's program, with plant time at `from_s` of the scenario when it begins to listen; its run folder."""
-    out = line.parent / "run"
-    out.mkdir(exist_ok=True)
-    arguments = ["simulators", name, "--line", str(line), "--out", str(out), "--scenario", scenario, "--time-base", "-"]
-    program = subprocess.Popen(
-        [sys.executable, "-m", *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert program.stdin is not None
-        assert program.stdout is not None
-        assert program.stdout.readline() == f"warm {name}\n"
-        program.stdin.write(f"{START_S * NS},{time.time_ns() - round(from_s / speed * NS)},{speed}\n")
-        program.stdin.flush()
-        assert program.stdout.readline().startswith(f"ready {name}")
-        yield out
-        program.send_signal(signal.SIGTERM)
-        assert program.wait(30.0) == 0
-    finally:
-        if program.poll() is None:
-            program.kill()
-            program.wait()
-        for pipe in (program.stdin, program.stdout):
-            if pipe is not None:
-                pipe.close()
 
 
 def _address(line: Path, device: str) -> tuple[str, int]:
@@ -91,10 +54,10 @@ def test_a_cut_network_refuses_its_clients_and_is_logged(line: Path) -> None:
             return True
         return False
 
-    with _device("rack1", line, "network_storm", 8900.0, 40.0) as out:
+    with played("rack1", line, "network_storm", START_S, 40.0, 8900.0):
         assert _state_register(address) == 0
         until("the network is cut", cut, 20.0)
-    assert {"net_delay", "net_cut"} <= _begun(out, "rack1")
+    assert {"net_delay", "net_cut"} <= _begun(line.parent / "run", "rack1")
 
 
 @pytest.mark.asyncio
@@ -111,12 +74,12 @@ async def test_nodes_have_other_identifiers_after_an_upgrade(line: Path) -> None
         except (TimeoutError, OSError, ua.UaError):
             return None
 
-    with _device("coater1", line, "plc_upgrade", 8700.0, 100.0) as out:
+    with played("coater1", line, "plc_upgrade", START_S, 100.0, 8700.0):
         assert await status() == ua.StatusCodes.Good
         async with asyncio.timeout(30.0):
             while await status() != ua.StatusCodes.BadNodeIdUnknown:  # noqa: ASYNC110  nobody tells us
                 await asyncio.sleep(0.1)
-    assert _begun(out, "coater1") == {"node_ids_changed"}
+    assert _begun(line.parent / "run", "coater1") == {"node_ids_changed"}
 
 
 def test_simulate_plays_a_scenario_and_refuses_a_wrong_one(line: Path, tmp_path: Path) -> None:
